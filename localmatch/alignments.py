@@ -1,0 +1,119 @@
+"""Peaks -> alignments: affine maps fitted robustly to the neighbours that voted, the strongest of each place kept."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from localmatch.geometry import fit_affine, overlap, project, scale_of
+from localmatch.kernels.vote import RATIO_BIAS
+from localmatch.records import Alignment, Box, Candidate, Neighbours, Peaks
+from localmatch.votes import HALF_BIN
+
+MIN_INLIERS = 4
+"""Fewer agreeing query patches make no alignment: two points fit any similarity."""
+
+TOLERANCE = 5.0
+"""Query pixels by which an agreeing neighbour may miss; patches of coarse levels may miss by TOLERANCE_LEVEL more."""
+
+TOLERANCE_LEVEL = 2.5
+"""Level pixels added to the tolerance, for the error of a patch centre."""
+
+OVERLAP = 0.5
+"""Alignments whose inlier boxes overlap by more (of the smaller box) show the same part of the query."""
+
+RANSAC_ROUNDS = 300
+
+
+def find_alignments(neighbours: Neighbours, peaks: Peaks) -> list[Alignment]:
+    """Fit an alignment to each peak; strongest first, each once though several peaks lead to it."""
+    found: dict[bytes, Alignment] = {}
+    for first, last, bin_ in zip(peaks.first, peaks.last, peaks.bin, strict=True):
+        voters = _voters(neighbours, int(first), int(last), bin_)
+        alignment = _fit(neighbours, np.arange(first, last), voters)
+        if alignment is not None:
+            found.setdefault(alignment.inliers.tobytes(), alignment)
+    return sorted(found.values(), key=lambda a: (-a.evidence, a.reference, a.box))
+
+
+def choose_candidates(alignments: list[Alignment], most: int, each: int) -> list[Candidate]:
+    """The alignments worth verifying: `each` for every part of the query, at most `most` in all.
+
+    Near-identical references align with the same part of the query; they are counted and not all verified.
+    """
+    parts: list[list[Alignment]] = []
+    for alignment in alignments:
+        for part in parts:
+            if overlap(part[0].box, alignment.box) > OVERLAP:
+                part.append(alignment)
+                break
+        else:
+            parts.append([alignment])
+    candidates: list[Candidate] = []
+    for part in parts:
+        chosen: dict[int, Alignment] = {}
+        for alignment in part:
+            chosen.setdefault(alignment.reference, alignment)
+        sharing = frozenset(a.reference for a in chosen.values() if 2 * a.evidence >= part[0].evidence)
+        candidates += [Candidate(alignment, sharing) for alignment in list(chosen.values())[:each]]
+    return sorted(candidates, key=lambda c: -c.alignment.evidence)[:most]
+
+
+def _voters(neighbours: Neighbours, first: int, last: int, bin_: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Neighbours whose vote falls into a bin or beside it."""
+    group = slice(first, last)
+    ratio = 2 ** ((int(bin_[0]) - RATIO_BIAS + 0.5) / 2)
+    sign = np.array([-1, 1]) if neighbours.mirrored[first] else np.array([1, 1])
+    shift = neighbours.reference_xy[group] / ratio - neighbours.query_xy[group] * sign
+    step = neighbours.reference_level[group].astype(int) - neighbours.query_level[group] + RATIO_BIAS
+    centre = (bin_[:0:-1] + 1) * HALF_BIN
+    near = (np.abs(shift - centre) <= 1.5 * HALF_BIN).all(1) & (step >= bin_[0] - 1) & (step <= bin_[0] + 2)
+    return first + np.flatnonzero(near)
+
+
+def _fit(neighbours: Neighbours, group: NDArray[np.int64], voters: NDArray[np.int64]) -> Alignment | None:
+    """A similarity from the voters, then an affine map from all of the group that agree with it."""
+    if len(np.unique(neighbours.query_patch[voters])) < MIN_INLIERS:
+        return None
+    mirrored = bool(neighbours.mirrored[group[0]])
+    flip = np.array([-1.0, 1.0]) if mirrored else np.array([1.0, 1.0])
+    source = neighbours.query_xy[voters] * flip
+    target = neighbours.reference_xy[voters].astype(np.float64)
+    ratio = 2 ** (np.median(neighbours.reference_level[voters] - neighbours.query_level[voters].astype(float)) / 2)
+    similarity, _ = cv2.estimateAffinePartial2D(
+        source, target, method=cv2.RANSAC, ransacReprojThreshold=1.5 * TOLERANCE * ratio, maxIters=RANSAC_ROUNDS
+    )
+    if similarity is None or not 0.5 < scale_of(similarity) / ratio < 2:
+        return None
+    affine = similarity * np.array([[flip[0], 1, 1]])
+    for _ in range(3):
+        inliers = _agreeing(neighbours, group, affine)
+        if len(inliers) < MIN_INLIERS:
+            return None
+        source, target = neighbours.query_xy[inliers].astype(float), neighbours.reference_xy[inliers].astype(float)
+        weight = neighbours.evidence[inliers] / 2.0 ** neighbours.query_level[inliers]
+        affine = fit_affine(source, target, weight.astype(np.float64))
+        stretch = np.linalg.svd(affine[:, :2], compute_uv=False)
+        if stretch[0] > 1.7 * stretch[1] or (np.linalg.det(affine[:, :2]) < 0) != mirrored:
+            return None
+    inliers = _agreeing(neighbours, group, affine)
+    if len(inliers) < MIN_INLIERS:
+        return None
+    xy = neighbours.query_xy[inliers]
+    box: Box = (*map(float, xy.min(0)), *map(float, xy.max(0)))  # type: ignore[assignment]
+    reference = int(neighbours.reference[group[0]])
+    return Alignment(reference, affine, int(neighbours.evidence[inliers].sum()), inliers, box)
+
+
+def _agreeing(neighbours: Neighbours, group: NDArray[np.int64], affine: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Neighbours of a group that a map explains, each query patch and each reference patch once."""
+    ratio = scale_of(affine)
+    miss = np.linalg.norm(project(affine, neighbours.query_xy[group]) - neighbours.reference_xy[group], axis=1)
+    level_px = 2 ** (neighbours.query_level[group] / 2)
+    step = neighbours.reference_level[group].astype(float) - neighbours.query_level[group]
+    close = miss <= ratio * (TOLERANCE + TOLERANCE_LEVEL * level_px)
+    inliers = group[close & (np.abs(step - 2 * np.log2(ratio)) <= 1.3)]
+    order = inliers[np.argsort(-neighbours.evidence[inliers], kind="stable")]
+    order = order[np.sort(np.unique(neighbours.query_patch[order], return_index=True)[1])]
+    return np.sort(order[np.unique(neighbours.reference_patch[order], return_index=True)[1]])

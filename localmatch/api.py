@@ -1,0 +1,389 @@
+"""`Index` and `Audit`: what a user of the library holds."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from localmatch import overlay
+from localmatch.audit import Searcher, find_regions
+from localmatch.calibration import FOLDS, Background, check_alpha, p_value
+from localmatch.descriptor.encode import encode_reference
+from localmatch.descriptor.weights import load_descriptor
+from localmatch.errors import CalibrationError, ImageError, IncompatibleIndexError, IndexError_
+from localmatch.images import Skipped, Source, expand, read, to_rgb
+from localmatch.index.build import SHARD_IMAGES, Progress, add_images, decoded, list_shard
+from localmatch.index.graph import GraphBuilder
+from localmatch.index.shard import Shard
+from localmatch.index.store import Manifest, Part, file_table, mark_removed, new_part, read_manifest, write_manifest, writing
+from localmatch.patches import pyramid
+from localmatch.records import Encoded, Level, Region
+
+REFERENCE_BUDGET = 1000
+"""Patches a reference: about 450 KB of index."""
+
+DEFAULT_ALPHA = 0.01
+"""False-alarm rate at which images are flagged."""
+
+PathLike = str | os.PathLike[str]
+ImageLike = PathLike | Image.Image | NDArray[np.uint8] | Any
+"""A path, a PIL image, a (H, W, 3) uint8 array, or a (3, H, W) tensor of uint8 or of floats in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What was found in one image.
+
+    Attributes:
+        query: Its path, or "<array>".
+        image: (H, W, 3) uint8, the pixels that were audited.
+        heatmap: (H, W) float32 in [0, 1]; absolute, so clean images stay dark.
+        regions: Strongest first.
+        score: That of the strongest region; 0 without one.
+        p_value: Share of clean images that score as high; None until the index is calibrated.
+        flagged: Whether p_value <= alpha; None until the index is calibrated.
+        alpha: The false-alarm rate.
+    """
+
+    query: str
+    image: NDArray[np.uint8] = field(repr=False)
+    heatmap: NDArray[np.float32] = field(repr=False)
+    regions: tuple[Region, ...]
+    score: float
+    p_value: float | None
+    flagged: bool | None
+    alpha: float
+
+    def overlay(self) -> Image.Image:
+        """Heatmap and numbered outlines on the query."""
+        return overlay.overlay(self.image, self.heatmap, self.regions)
+
+    def side_by_side(self, number: int = 1) -> Image.Image:
+        """The query and the reference of region `number` (from 1), outlined on both.
+
+        Raises:
+            ImageError: There is no such region, or its reference cannot be read any more.
+        """
+        if not 1 <= number <= len(self.regions):
+            raise ImageError(f"{self.query} has {len(self.regions)} regions, no region {number}")
+        region = self.regions[number - 1]
+        return overlay.side_by_side(self.image, read(Source(region.reference)), region, number)
+
+
+class Index:
+    """A searchable training set on disk. Open one with `Index.open`, make one with `Index.build`."""
+
+    def __init__(self, folder: Path, weights: Path | None) -> None:
+        """Use `Index.open` or `Index.build`."""
+        self.folder = folder
+        self._weights = weights
+        self._descriptor = load_descriptor(weights)
+        self._load(read_manifest(folder))
+
+    @classmethod
+    def open(cls, path: PathLike, weights: PathLike | None = None) -> Index:
+        """Open an index: digests are compared and graphs checked before anything is loaded.
+
+        Args:
+            path: The index folder.
+            weights: Descriptor weights, where the index was built with other than the shipped ones.
+
+        Raises:
+            IndexError_: There is no index, or it is corrupt, or from other weights or another format version.
+        """
+        return cls(Path(path), None if weights is None else Path(weights))
+
+    @classmethod
+    def build(
+        cls,
+        inputs: Sequence[PathLike],
+        path: PathLike,
+        *,
+        budget: int = REFERENCE_BUDGET,
+        shard_images: int = SHARD_IMAGES,
+        weights: PathLike | None = None,
+        progress: Progress | None = None,
+    ) -> Index:
+        """Build an index, or go on with one whose build was killed.
+
+        Args:
+            inputs: Images, folders, `*.txt` lists, `.tar` and `.parquet` files.
+            path: The folder to make.
+            budget: Patches an image; more find smaller regions and take more space.
+            shard_images: Images a shard; bounds memory.
+            weights: Descriptor weights other than the shipped ones.
+            progress: Called with the name of each image that was handled.
+
+        Raises:
+            IndexError_: `path` is a finished index or another folder that is not empty.
+        """
+        folder = Path(path)
+        descriptor = load_descriptor(None if weights is None else Path(weights))
+        if (folder / "manifest.json").exists():
+            if read_manifest(folder).complete:
+                raise IndexError_(f"{folder} is a finished index: use `localmatch index add`, or choose another name.")
+        elif folder.exists() and any(folder.iterdir()):
+            raise IndexError_(f"{folder} is not empty and not an index: choose another name.")
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_manifest(folder, Manifest(descriptor.digest, budget))
+        index = cls.open(folder, weights)
+        index._add(inputs, shard_images, progress, complete=True)
+        return index
+
+    def add(
+        self, inputs: Sequence[PathLike], *, shard_images: int = SHARD_IMAGES, progress: Progress | None = None
+    ) -> None:
+        """Add images; those already in the index are passed over. `skipped` tells what was passed over and why."""
+        self._add(inputs, shard_images, progress, complete=self.manifest.complete)
+
+    def remove(self, paths: Sequence[PathLike]) -> list[str]:
+        """Remove images by their paths; a folder removes all below it. Searches forget them at once.
+
+        Their descriptors stay on disk until `compact`.
+
+        Returns:
+            The names that were removed.
+        """
+        wanted = [os.path.abspath(os.fspath(path)) for path in paths]
+        removed: list[str] = []
+        with writing(self.folder):
+            manifest = read_manifest(self.folder)
+            shards = []
+            for shard in self._shards:
+                gone = set()
+                for number, image in enumerate(shard.images):
+                    name = str(image["name"])
+                    below = any(name == path or name.startswith((path + os.sep, path + "::")) for path in wanted)
+                    if below and shard.alive[number]:
+                        gone.add(number)
+                        removed.append(name)
+                shards.append(mark_removed(shard.part, gone))
+            manifest = replace(manifest, shards=tuple(shards))
+            write_manifest(self.folder, manifest)
+        self._load(manifest)
+        return removed
+
+    def compact(self) -> None:
+        """Rewrite shards without the descriptors of removed images."""
+        with writing(self.folder):
+            manifest = read_manifest(self.folder)
+            for shard in self._shards:
+                if not shard.part.removed:
+                    continue
+                kept = [one for one in manifest.shards if one.name != shard.part.name]
+                covers = set(manifest.background_shards)
+                builder = shard.compacted()
+                if builder.images:
+                    part = builder.write(self.folder)
+                    at = [one.name for one in manifest.shards].index(shard.part.name)
+                    kept.insert(at, part)
+                    if shard.part.name in covers:
+                        covers.add(part.name)
+                manifest = replace(manifest, shards=tuple(kept), background_shards=tuple(sorted(covers)))
+                write_manifest(self.folder, manifest)
+        self._load(manifest)
+
+    def calibrate(self, inputs: Sequence[PathLike], progress: Progress | None = None) -> None:
+        """Learn from clean images, known not to be in the training set, what is common and how clean images score.
+
+        Args:
+            inputs: As for `build`; images that are in the index are passed over. At least 99 for alpha 0.01.
+            progress: Called twice with the name of each image.
+
+        Raises:
+            CalibrationError: Fewer than two usable images.
+        """
+        known = set(self.names())
+        self.skipped = []
+        clean: list[Source] = []
+        graphs = [GraphBuilder() for _ in range(FOLDS)]
+        for source, image in self._readable(expand(inputs)):
+            if source.name in known:
+                self.skipped.append(Skipped(source.name, "in the index, so not clean"))
+                continue
+            encoded = encode_reference(self._descriptor.network, image, self.manifest.budget)
+            graphs[len(clean) % FOLDS].add(np.unique(encoded.descriptors, axis=0))
+            clean.append(source)
+            if progress is not None:
+                progress(source.name)
+        if len(clean) < FOLDS:
+            raise CalibrationError(f"{len(clean)} usable clean images, expected at least {FOLDS}, for alpha 0.01 at least 99.")
+        with writing(self.folder), new_part(self.folder, "background", "background") as path:
+            for fold, graph in enumerate(graphs):
+                graph.save(path / f"fold-{fold}.hnsw")
+            files, counts = file_table(path), tuple(len(graph) for graph in graphs)
+            scores = self._clean_scores(clean, path, counts, progress)
+            (path / "scores.json").write_text(json.dumps(scores))
+            files = file_table(path)
+        part = Part(path.name, files, len(scores), counts)
+        with writing(self.folder):
+            manifest = replace(
+                read_manifest(self.folder), background=part, background_shards=tuple(s.name for s in self.manifest.shards)
+            )
+            write_manifest(self.folder, manifest)
+        self._load(manifest)
+
+    def audit(self, image: ImageLike, alpha: float = DEFAULT_ALPHA) -> Audit:
+        """Find the copied regions of one image.
+
+        Args:
+            image: A path, a PIL image, a (H, W, 3) uint8 array, or a (3, H, W) tensor (uint8, or float in [0, 1]).
+            alpha: False-alarm rate at which the image is flagged.
+
+        Raises:
+            ImageError: The image cannot be read, or has another shape or type.
+            CalibrationError: The index is calibrated, but with too few clean images for this alpha.
+        """
+        if self.background is not None:
+            check_alpha(alpha, len(self.background.scores))
+        query, pixels = _pixels(image)
+        heatmap, regions = find_regions(self._searcher(), pixels)
+        score = regions[0].score if regions else 0.0
+        p, flagged = None, None
+        if self.background is not None:
+            scores = self.background.scores
+            regions = [replace(region, p_value=p_value(region.score, scores)) for region in regions]
+            p = p_value(score, scores)
+            flagged = p <= alpha
+        return Audit(query, pixels, heatmap, tuple(regions), score, p, flagged, alpha)
+
+    def names(self) -> list[str]:
+        """Paths of all references, in the order of their numbers; removed ones are left out."""
+        return [
+            str(image["name"])
+            for shard in self._shards
+            for image, alive in zip(shard.images, shard.alive, strict=True)
+            if alive
+        ]
+
+    def info(self) -> dict[str, Any]:
+        """Counts, settings and digests of the index."""
+        shards, background = self.manifest.shards, self.manifest.background
+        size = sum(size for part in shards for size, _ in part.files.values())
+        images = sum(part.images for part in shards)
+        return {
+            "path": str(self.folder),
+            "images": images - sum(len(part.removed) for part in shards),
+            "removed": sum(len(part.removed) for part in shards),
+            "patches": sum(part.places for part in shards),
+            "vertices": sum(sum(part.vertices) for part in shards),
+            "shards": len(shards),
+            "bytes": size,
+            "bytes_per_image": round(size / images) if images else 0,
+            "budget": self.manifest.budget,
+            "complete": self.manifest.complete,
+            "descriptor": self.manifest.descriptor,
+            "calibrated": self.background is not None,
+            "stale_background": background is not None and self.background is None,
+            "clean_images": 0 if background is None else background.images,
+            "format": self.manifest.format,
+        }
+
+    def verify(self) -> int:
+        """Compare all digests and check all arrays and graphs again.
+
+        Returns:
+            How many images it holds.
+
+        Raises:
+            IndexError_: Says which file is wrong and what to do.
+        """
+        self._load(read_manifest(self.folder))
+        return len(self.names())
+
+    def _load(self, manifest: Manifest) -> None:
+        if manifest.descriptor != self._descriptor.digest:
+            raise IncompatibleIndexError(
+                f"{self.folder} was built with descriptor weights {manifest.descriptor[:12]}, these are "
+                f"{self._descriptor.digest[:12]}: give the weights it was built with (--weights), or rebuild it."
+            )
+        self.manifest = manifest
+        self.skipped: list[Skipped] = []
+        self._shards = [Shard(self.folder, part) for part in manifest.shards]
+        self.background: Background | None = None
+        if manifest.background is not None and manifest.calibrated:
+            self.background = Background(self.folder, manifest.background)
+        self._read_levels = lru_cache(maxsize=16)(self._levels)
+
+    def _levels(self, number: int) -> list[Level] | None:
+        """Pyramid of a reference; None where it is gone or changed its size."""
+        record = self._searcher().reference(number)
+        try:
+            image = read(Source(str(record["name"])))
+        except ImageError:
+            return None
+        return pyramid(image) if image.shape[1::-1] == (record["width"], record["height"]) else None
+
+    def _searcher(self) -> Searcher:
+        graphs = self.background.graphs if self.background is not None else ()
+        return Searcher(self._descriptor.network, self._shards, graphs, self._read_levels)
+
+    def _add(self, inputs: Sequence[PathLike], shard_images: int, progress: Progress | None, complete: bool) -> None:
+        with writing(self.folder):
+            manifest = read_manifest(self.folder)
+            known = set(self.names())
+            sources = (
+                Skipped(item.name, "already in the index") if isinstance(item, Source) and item.name in known else item
+                for item in expand(inputs)
+            )
+            manifest, skipped = add_images(
+                self.folder, manifest, self._descriptor.network, sources, shard_images, progress
+            )
+            manifest = replace(manifest, complete=complete)
+            write_manifest(self.folder, manifest)
+        self._load(manifest)
+        self.skipped = skipped
+
+    def _readable(self, sources: Iterable[Source | Skipped]) -> Iterator[tuple[Source, NDArray[np.uint8]]]:
+        for item in decoded(sources):
+            if isinstance(item, Skipped):
+                self.skipped.append(item)
+            else:
+                yield item
+
+    def _clean_scores(
+        self, clean: Sequence[Source], path: Path, counts: tuple[int, ...], progress: Progress | None
+    ) -> list[float]:
+        """Scores of clean images, each normalised by the fold that it is not in."""
+        from localmatch.index.graph import Graph
+
+        graphs = [Graph(path / f"fold-{fold}.hnsw", count) for fold, count in enumerate(counts)]
+        scores = []
+        for number, (source, image) in enumerate(self._readable(clean)):
+            others = [graph for fold, graph in enumerate(graphs) if fold != number % FOLDS]
+            _, regions = find_regions(replace(self._searcher(), background=others), image)
+            scores.append(regions[0].score if regions else 0.0)
+            if progress is not None:
+                progress(source.name)
+        return scores
+
+
+def _pixels(image: ImageLike) -> tuple[str, NDArray[np.uint8]]:
+    """Name and (H, W, 3) uint8 pixels of whatever a user may hold."""
+    if isinstance(image, str | os.PathLike):
+        name = os.path.abspath(os.fspath(image))
+        return name, read(Source(name))
+    if isinstance(image, Image.Image):
+        return "<image>", to_rgb(image)
+    array = np.asarray(image.detach().cpu() if hasattr(image, "detach") else image)
+    if hasattr(image, "detach") and array.ndim == 3 and array.shape[0] == 3:
+        array = array.transpose(1, 2, 0)
+        if array.dtype.kind == "f":
+            if array.size and not 0 <= array.min() <= array.max() <= 1:
+                raise ImageError(f"expected floats in [0, 1], got {array.min():.3g} to {array.max():.3g}")
+            array = (array * 255).round().astype(np.uint8)
+    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
+        raise ImageError(
+            f"expected a path, a PIL image, a (H, W, 3) uint8 array or a (3, H, W) tensor, got {array.dtype} {array.shape}"
+        )
+    return "<array>", np.ascontiguousarray(array)

@@ -1,0 +1,135 @@
+"""The pipeline on one page: an image in, heatmap and regions out. The one module that knows all the stages.
+
+    image -> pyramid/patches -> descriptors -> neighbours -> votes -> alignments -> verification -> heatmap -> regions
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from localmatch import verification
+from localmatch.alignments import choose_candidates, find_alignments
+from localmatch.descriptor.encode import encode_query
+from localmatch.descriptor.network import DescriptorNet
+from localmatch.heatmap import smooth_evidence
+from localmatch.index.graph import Graph
+from localmatch.index.shard import Shard
+from localmatch.neighbours import find_neighbours
+from localmatch.records import Candidate, Encoded, Level, Neighbours, Region
+from localmatch.regions import boxes, find_parts, keep_strongest
+from localmatch.votes import find_peaks
+
+QUERY_BUDGET = 4000
+"""Patches a query."""
+
+PEAKS, SCREENED, EACH, VERIFIED = 96, 32, 2, 5
+"""Peaks fitted; alignments looked at; of those for each part of the query; alignments verified in full."""
+
+SCREEN_PASS = 0.35
+"""Alignments whose first look shows less similarity are dropped."""
+
+ReadLevels = Callable[[int], list[Level] | None]
+"""Gives the pyramid of a reference by its number; None where the image cannot be read any more."""
+
+
+@dataclass(frozen=True)
+class Searcher:
+    """An opened index, as the pipeline sees it.
+
+    Attributes:
+        network: The descriptor network of the index.
+        shards: Opened shards; reference numbers count on from shard to shard.
+        background: Graphs of clean images' patches; empty before calibration.
+        read_levels: Reads references again.
+    """
+
+    network: DescriptorNet
+    shards: Sequence[Shard]
+    background: Sequence[Graph]
+    read_levels: ReadLevels
+
+    def reference(self, number: int) -> dict[str, str | int]:
+        """Name and size of a reference by its number."""
+        for shard in self.shards:
+            if number < shard.part.images:
+                return shard.images[number]
+            number -= shard.part.images
+        raise IndexError(f"no reference {number}")
+
+
+def find_regions(searcher: Searcher, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], list[Region]]:
+    """Find the copied regions of an image, (H, W, 3) uint8 RGB.
+
+    Returns:
+        heatmap: (H, W) float32 in [0, 1], the strongest evidence over all references.
+        regions: Strongest first, without p-values.
+    """
+    heatmap = np.zeros(image.shape[:2], np.float32)
+    encoded = encode_query(searcher.network, image, QUERY_BUDGET)
+    if not len(encoded.patches):
+        return heatmap, []
+    neighbours = find_neighbours(encoded, searcher.shards, searcher.background)
+    alignments = find_alignments(neighbours, find_peaks(neighbours, PEAKS))
+    candidates = _screened(searcher, encoded, choose_candidates(alignments, SCREENED, EACH))
+    support = verification.structure(encoded)
+    affines, parts = [], []
+    for owner, candidate in enumerate(candidates):
+        affine, evidence = _verify(searcher, encoded, neighbours, candidate)
+        smooth = smooth_evidence(evidence, support)
+        heatmap = np.maximum(heatmap, smooth)
+        affines.append(affine)
+        parts += find_parts(owner, smooth, support)
+    regions = []
+    for part, also in keep_strongest(parts):
+        candidate, affine = candidates[part.owner], affines[part.owner]
+        reference = searcher.reference(candidate.alignment.reference)
+        query_box, reference_box = boxes(part.mask, affine, (int(reference["width"]), int(reference["height"])))
+        sharing = candidate.sharing.union(candidates[owner].alignment.reference for owner in also)
+        regions.append(
+            Region(
+                reference=str(reference["name"]),
+                reference_id=candidate.alignment.reference,
+                query_box=query_box,
+                reference_box=reference_box,
+                affine=affine,
+                mirrored=bool(np.linalg.det(affine[:, :2]) < 0),
+                mask=part.mask,
+                score=part.score,
+                p_value=None,
+                area_fraction=float(part.mask.mean()),
+                references_sharing=len(sharing),
+            )
+        )
+    return heatmap, regions
+
+
+def _screened(searcher: Searcher, encoded: Encoded, candidates: list[Candidate]) -> list[Candidate]:
+    """The candidates that pass a first look, best first; those whose reference is gone have only their votes."""
+    looks = []
+    for candidate in candidates:
+        levels = searcher.read_levels(candidate.alignment.reference)
+        if levels:
+            look = verification.screen(searcher.network, encoded, levels, candidate.alignment)
+        else:
+            look = SCREEN_PASS
+        looks.append((look, look**2 * candidate.alignment.evidence, candidate))
+    passed = [(rank, candidate) for look, rank, candidate in looks if look >= SCREEN_PASS]
+    return [candidate for _, candidate in sorted(passed, key=lambda pair: -pair[0])[:VERIFIED]]
+
+
+def _verify(
+    searcher: Searcher, encoded: Encoded, neighbours: Neighbours, candidate: Candidate
+) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """The refined affine map of a candidate and its evidence on the query's pixels."""
+    alignment = candidate.alignment
+    levels = searcher.read_levels(alignment.reference)
+    if not levels:
+        xy, level = neighbours.query_xy[alignment.inliers], neighbours.query_level[alignment.inliers]
+        return alignment.affine, verification.stored_patches(encoded, xy, level)
+    affine = verification.refine(searcher.network, encoded, levels, alignment)
+    return affine, verification.compare(searcher.network, encoded, levels, affine)
+

@@ -1,0 +1,183 @@
+"""Self-supervised training of the descriptor: two views of a window, InfoNCE over the places that correspond.
+
+Loss: van den Oord et al., "Representation Learning with Contrastive Predictive Coding" (2018), symmetric, over all places
+of the batch. Every step draws from generators seeded by (seed, step), so that a resumed run equals an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from localmatch.descriptor import synthetic
+from localmatch.descriptor.augment import ViewMaker, Views, cut_window
+from localmatch.descriptor.network import DescriptorNet, read_at
+from localmatch.descriptor.weights import save_weights
+
+TEMPERATURE = 0.06
+"""Softmax temperature of InfoNCE; lower looks at harder negatives only."""
+
+NEAR = 10.0
+"""Places of one view nearer than this, in level pixels, are not negatives of each other: they show the same thing."""
+
+CHECKPOINT_EVERY = 250
+"""Steps between checkpoints; a killed run loses at most these."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What decides the weights, together with the images.
+
+    Attributes:
+        steps: Optimiser steps.
+        windows: Training windows a step.
+        points: Corresponding places a window.
+        learning_rate: Peak of a cosine schedule with warm-up, for AdamW.
+        synthetic_share: Share of windows that are procedural drawings and textures.
+        seed: Of all random draws.
+    """
+
+    steps: int = 5000
+    windows: int = 24
+    points: int = 32
+    learning_rate: float = 2e-3
+    synthetic_share: float = 0.2
+    seed: int = 0
+
+
+def train(
+    images: Sequence[Path],
+    output: Path,
+    recipe: Recipe | None = None,
+    report: Callable[[int, float, float], None] | None = None,
+) -> None:
+    """Train a descriptor network from scratch, or go on where a killed run with the same output stopped.
+
+    Writes the weights to `output` (safetensors), a checkpoint beside it while it runs, and a record of loss and
+    in-batch rank-1 (`output` with suffix `.jsonl`).
+
+    Args:
+        images: Image files; unreadable ones are replaced by procedural images.
+        output: File to write.
+        recipe: The settings; defaults to those of the shipped weights.
+        report: Called with (step, loss, rank1) every 50 steps.
+    """
+    recipe = recipe or Recipe()
+    network, views = DescriptorNet().train(), ViewMaker(recipe.points)
+    _initialise(network, recipe.seed)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=1e-4)
+    checkpoint, record = output.with_suffix(".checkpoint.pt"), output.with_suffix(".jsonl")
+    start = _resume(checkpoint, network, optimiser, recipe)
+    began = time.perf_counter()
+    with ThreadPoolExecutor(1) as pool, torch.random.fork_rng(), record.open("a" if start else "w") as log:
+        log.write(json.dumps({"recipe": asdict(recipe), "images": len(images), "from_step": start}) + "\n")
+        pending = pool.submit(_windows, images, recipe, start)
+        for step in range(start, recipe.steps):
+            plain, recompressed = pending.result()
+            pending = pool.submit(_windows, images, recipe, step + 1)
+            for group in optimiser.param_groups:
+                group["lr"] = recipe.learning_rate * _schedule(step, recipe.steps)
+            torch.manual_seed(recipe.seed * 1_000_003 + step)
+            loss, rank1 = info_nce(network, views(plain, recompressed))
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            if (step + 1) % 50 == 0:
+                entry = {"step": step + 1, "loss": loss.item(), "rank1": rank1, "s": time.perf_counter() - began}
+                log.write(json.dumps(entry) + "\n")
+                log.flush()
+                if report is not None:
+                    report(step + 1, loss.item(), rank1)
+            if (step + 1) % CHECKPOINT_EVERY == 0:
+                _save_checkpoint(checkpoint, network, optimiser, recipe, step + 1)
+    save_weights(network, output, {"recipe": json.dumps(asdict(recipe)), "images": str(len(images))})
+    checkpoint.unlink(missing_ok=True)
+
+
+def info_nce(network: DescriptorNet, views: Views) -> tuple[Tensor, float]:
+    """Symmetric InfoNCE over all valid places of a batch of views, and the in-batch rank-1."""
+    first = read_at(network(views.first), views.first_xy)[views.valid]
+    second = read_at(network(views.second), views.second_xy)[views.valid]
+    similarity = first @ second.T
+    window = torch.arange(len(views.valid))[:, None].expand_as(views.valid)[views.valid]
+    xy = views.first_xy[views.valid]
+    same = (window[:, None] == window[None]) & (torch.cdist(xy, xy) < NEAR)
+    same.fill_diagonal_(False)
+    logits = (similarity / TEMPERATURE).masked_fill(same, -math.inf)
+    target = torch.arange(len(logits))
+    loss = (functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)) / 2
+    return loss, float((logits.argmax(1) == target).float().mean())
+
+
+def _windows(images: Sequence[Path], recipe: Recipe, step: int) -> tuple[Tensor, Tensor]:
+    """One step's training windows, plain and recompressed, each (B, 3, 160, 160) in [0, 1]."""
+    rng = np.random.default_rng([recipe.seed, step])
+    pairs = [cut_window(_image(images, recipe, rng), rng) for _ in range(recipe.windows)]
+    plain, recompressed = (
+        torch.from_numpy(np.stack(column)).permute(0, 3, 1, 2).float() / 255 for column in zip(*pairs, strict=True)
+    )
+    return plain, recompressed
+
+
+def _image(images: Sequence[Path], recipe: Recipe, rng: np.random.Generator) -> NDArray[np.uint8]:
+    if rng.random() >= recipe.synthetic_share and images:
+        path = images[int(rng.integers(len(images)))]
+        try:
+            with Image.open(path) as image:
+                return np.asarray(image.convert("RGB"))
+        except (OSError, ValueError, Image.DecompressionBombError):
+            pass
+    return synthetic.draw(rng)
+
+
+def _initialise(network: DescriptorNet, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in network.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.orthogonal_(parameter, math.sqrt(2), generator=generator)
+        else:
+            torch.nn.init.zeros_(parameter)
+
+
+def _schedule(step: int, steps: int) -> float:
+    warm_up = min(1.0, (step + 1) / 100)
+    return warm_up * (0.5 + 0.5 * math.cos(math.pi * step / steps)) + 1e-3
+
+
+def _save_checkpoint(
+    path: Path, network: DescriptorNet, optimiser: torch.optim.Optimizer, recipe: Recipe, step: int
+) -> None:
+    state = {
+        "network": network.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "recipe": asdict(recipe),
+        "step": step,
+    }
+    beside = path.with_name(path.name + ".tmp")
+    torch.save(state, beside)
+    beside.replace(path)
+
+
+def _resume(path: Path, network: DescriptorNet, optimiser: torch.optim.Optimizer, recipe: Recipe) -> int:
+    """Load a checkpoint of the same recipe; the step to go on from, 0 where there is none."""
+    if not path.exists():
+        return 0
+    state = torch.load(path, weights_only=True)
+    if state["recipe"] != asdict(recipe):
+        return 0
+    network.load_state_dict(state["network"])
+    optimiser.load_state_dict(state["optimiser"])
+    return int(state["step"])

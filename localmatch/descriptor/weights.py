@@ -1,0 +1,83 @@
+"""Reading and writing descriptor weights: safetensors, checked by name, shape and digest before they are used."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from localmatch.descriptor.network import DescriptorNet
+from localmatch.errors import WeightsError
+
+SHIPPED = Path(__file__).with_name("localmatch-v1.safetensors")
+"""The weights that come with the package."""
+
+SHIPPED_SHA256 = "7d58dd298603a231b254bc6207df30bb53e356bf9183e62e2f697b15bafdf598"
+"""SHA-256 of the shipped file."""
+
+
+@dataclass(frozen=True)
+class Descriptor:
+    """A network ready to run, with the identity that an index records.
+
+    Attributes:
+        network: In evaluation mode, batch norms fused into the convolutions.
+        digest: SHA-256 of the weight file, hex.
+    """
+
+    network: DescriptorNet
+    digest: str
+
+
+def load_descriptor(path: Path | None = None) -> Descriptor:
+    """Load descriptor weights, the shipped ones by default.
+
+    Raises:
+        WeightsError: The file is missing, is not safetensors, has other names or shapes than the network, or is the
+            shipped file with another digest.
+    """
+    file = path or SHIPPED
+    try:
+        data = file.read_bytes()
+        tensors = load(data)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"cannot read descriptor weights {file}: {error}. Reinstall, or name another file.") from error
+    digest = hashlib.sha256(data).hexdigest()
+    if path is None and digest != SHIPPED_SHA256:
+        raise WeightsError(f"{file} has SHA-256 {digest}, expected {SHIPPED_SHA256}: reinstall localmatch.")
+    network = DescriptorNet()
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if expected != found:
+        wrong = sorted(set(expected.items()) ^ set(found.items()))
+        raise WeightsError(f"{file} is not for this network: names or shapes differ at {wrong[:4]}.")
+    network.load_state_dict(tensors)
+    network.eval().requires_grad_(False)
+    network.features = _fused(network.features)
+    return Descriptor(network, digest)
+
+
+def save_weights(network: DescriptorNet, path: Path, metadata: dict[str, str]) -> str:
+    """Write the weights of a network as safetensors; returns the SHA-256 of the file."""
+    data = save({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, metadata)
+    beside = path.with_name(path.name + ".tmp")
+    beside.write_bytes(data)
+    beside.replace(path)
+    return hashlib.sha256(data).hexdigest()
+
+
+def _fused(features: nn.Sequential) -> nn.Sequential:
+    """Convolutions with their batch norms folded in, channels last: half the time of the training form."""
+    layers: list[nn.Module] = []
+    for layer in features:
+        if isinstance(layer, nn.BatchNorm2d):
+            layers[-1] = fuse_conv_bn_eval(layers[-1], layer)  # type: ignore[type-var]
+        else:
+            layers.append(layer)
+    return nn.Sequential(*layers).to(memory_format=torch.channels_last)

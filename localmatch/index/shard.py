@@ -1,0 +1,170 @@
+"""A shard: the unit that is built, stored, searched, removed from and compacted."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from localmatch.errors import CorruptIndexError
+from localmatch.index.graph import Graph, GraphBuilder, read_descriptors
+from localmatch.index.store import Part, check_files, file_table, new_part
+from localmatch.records import Encoded
+
+MAX_PLACES = 64
+"""Places kept of a patch that occurs more often; its count goes on."""
+
+SUBPIXEL = 16
+"""Patch positions are stored in 1/16 px."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the vertices of a graph occur.
+
+    Attributes:
+        offsets: (V + 1,) int64; vertex v occurs at places offsets[v] to offsets[v + 1].
+        count: (V,) int64 occurrences, those beyond `MAX_PLACES` included.
+        image: (P,) int32 number of the image within the shard.
+        xy: (P, 2) int32 in 1/16 px.
+        level: (P,) int8.
+    """
+
+    offsets: NDArray[np.int64]
+    count: NDArray[np.int64]
+    image: NDArray[np.int32]
+    xy: NDArray[np.int32]
+    level: NDArray[np.int8]
+
+
+class ShardBuilder:
+    """Collects encoded images; equal descriptors share one vertex, because HNSW graphs break on duplicates."""
+
+    def __init__(self) -> None:
+        self.images: list[dict[str, str | int]] = []
+        self._graph = GraphBuilder()
+        self._vertex: dict[bytes, int] = {}
+        self._count: list[int] = []
+        self._places: list[tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32], NDArray[np.int8]]] = []
+
+    def add(self, name: str, encoded: Encoded) -> None:
+        """Add one image."""
+        image = len(self.images)
+        width, height = encoded.size
+        # JSON escapes what a file name holds beyond UTF-8 (surrogates), and gives it back.
+        self.images.append({"name": name, "width": width, "height": height})
+        xy = np.round(encoded.patches.xy * SUBPIXEL).astype(np.int32)
+        self.add_patches(np.full(len(xy), image, np.int32), xy, encoded.patches.level, encoded.descriptors)
+
+    def add_patches(
+        self,
+        image: NDArray[np.int32],
+        xy: NDArray[np.int32],
+        level: NDArray[np.int8],
+        descriptors: NDArray[np.int8],
+    ) -> None:
+        """Add places with their descriptors."""
+        vertices = np.empty(len(descriptors), np.int64)
+        keep = np.ones(len(descriptors), bool)
+        new = []
+        for row, code in enumerate(map(bytes, descriptors)):
+            vertex = self._vertex.setdefault(code, len(self._count))
+            if vertex == len(self._count):
+                self._count.append(0)
+                new.append(row)
+            vertices[row] = vertex
+            keep[row] = self._count[vertex] < MAX_PLACES
+            self._count[vertex] += 1
+        self._graph.add(descriptors[new])
+        self._places.append((vertices[keep], image[keep], xy[keep], level[keep]))
+
+    def write(self, folder: Path) -> Part:
+        """Write the shard below an index folder; the caller lists it in the manifest."""
+        empty = (np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros((0, 2), np.int32), np.zeros(0, np.int8))
+        vertex, image, xy, level = (np.concatenate(column) for column in zip(empty, *self._places, strict=True))
+        order = np.argsort(vertex, kind="stable")
+        with new_part(folder, "shards", "shard") as path:
+            self._graph.save(path / "graph.hnsw")
+            arrays = {
+                "offsets": np.searchsorted(vertex[order], np.arange(len(self._count) + 1)).astype(np.int64),
+                "count": np.asarray(self._count, np.int64),
+                "image": image[order],
+                "xy": xy[order],
+                "level": level[order],
+            }
+            save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path / "patches.safetensors")
+            (path / "images.json").write_text(json.dumps(self.images))
+        return Part(path.name, file_table(path), len(self.images), (len(self._count),), len(order))
+
+
+class Shard:
+    """A shard opened for search: digests compared, arrays checked, graph loaded."""
+
+    def __init__(self, folder: Path, part: Part) -> None:
+        """Open `part` of the index at `folder`.
+
+        Raises:
+            CorruptIndexError: A file was changed or does not hold what the manifest says.
+        """
+        self.part = part
+        self.path = folder / "shards" / part.name
+        check_files(self.path, part)
+        try:
+            self.images = _parse_images(self.path / "images.json", part.images)
+            self.places = _parse_places(self.path / "patches.safetensors", part)
+        except (OSError, ValueError, KeyError, TypeError, IndexError, SafetensorError, RecursionError) as error:
+            raise CorruptIndexError(f"{self.path}: {error}. Restore the shard or rebuild the index.") from error
+        self.graph = Graph(self.path / "graph.hnsw", part.vertices[0])
+        self.alive = np.ones(part.images, bool)
+        self.alive[list(part.removed)] = False
+
+    def compacted(self) -> ShardBuilder:
+        """A builder with what is left after removals, ready to be written."""
+        builder = ShardBuilder()
+        builder.images = [image for image, alive in zip(self.images, self.alive, strict=True) if alive]
+        number = np.cumsum(self.alive).astype(np.int32) - 1
+        vertex = np.repeat(np.arange(self.part.vertices[0]), np.diff(self.places.offsets))
+        left = self.alive[self.places.image]
+        descriptors = read_descriptors(self.path / "graph.hnsw", self.part.vertices[0])
+        builder.add_patches(
+            number[self.places.image[left]], self.places.xy[left], self.places.level[left], descriptors[vertex[left]]
+        )
+        return builder
+
+
+def _parse_images(path: Path, count: int) -> list[dict[str, str | int]]:
+    images = json.loads(path.read_text())
+    if not isinstance(images, list) or len(images) != count:
+        raise ValueError(f"images.json does not list {count} images")
+    for image in images:
+        if type(image["name"]) is not str or type(image["width"]) is not int or type(image["height"]) is not int:
+            raise TypeError(f"an image without name and size: {str(image)[:80]}")
+    return images
+
+
+def _parse_places(path: Path, part: Part) -> Places:
+    arrays = load_file(path)
+    vertices, places = part.vertices[0], part.places
+    shapes = {
+        "offsets": ((vertices + 1,), np.int64),
+        "count": ((vertices,), np.int64),
+        "image": ((places,), np.int32),
+        "xy": ((places, 2), np.int32),
+        "level": ((places,), np.int8),
+    }
+    for name, (shape, kind) in shapes.items():
+        if arrays[name].shape != shape or arrays[name].dtype != kind:
+            raise ValueError(f"{name} is {arrays[name].shape} {arrays[name].dtype}, expected {shape} {kind.__name__}")
+    offsets, image = arrays["offsets"], arrays["image"]
+    if offsets[0] != 0 or offsets[-1] != places or (np.diff(offsets) < 0).any():
+        raise ValueError("offsets do not rise from 0 to the number of places")
+    if places and (image.min() < 0 or image.max() >= part.images or np.abs(arrays["level"]).max() > 40):
+        raise ValueError("a place out of range")
+    if places and (arrays["xy"].min() < 0 or arrays["xy"].max() >= 1 << 22):
+        raise ValueError("a position out of range")
+    return Places(**{name: arrays[name] for name in shapes})

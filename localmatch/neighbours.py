@@ -1,0 +1,116 @@
+"""Descriptors -> neighbours: the reference patches near each query patch, and what each is worth as evidence.
+
+Absolute similarity is no evidence: a straight edge is near to every straight edge. A neighbour's evidence is its
+similarity over what the query patch finds anyway: its k-th neighbour in the index, and its nearest in the background
+(score normalisation as in copy detection: ISC 2021, SSCD).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from localmatch.index.graph import Graph
+from localmatch.index.shard import SUBPIXEL, Shard
+from localmatch.records import Encoded, Neighbours
+
+NEIGHBOURS = 16
+"""Neighbours a query patch, the last of which says what similarity is common in the index."""
+
+
+def find_neighbours(encoded: Encoded, shards: Sequence[Shard], background: Sequence[Graph]) -> Neighbours:
+    """Search all patches of a query, plain and mirrored.
+
+    Args:
+        encoded: A query from `encode_query`.
+        shards: The index; image numbers count on from shard to shard.
+        background: Graphs of patches of clean images; may be empty.
+    """
+    if encoded.mirrored is None:
+        raise ValueError("expected an image encoded as a query, got one encoded as a reference")
+    descriptors = np.concatenate([encoded.descriptors, encoded.mirrored])
+    shard, vertex, similarity = _nearest(descriptors, shards)
+    evidence = similarity - _common(descriptors, similarity, background)[:, None]
+    row, rank = np.nonzero((evidence > 0) & (vertex >= 0))
+    shard, vertex, evidence = shard[row, rank], vertex[row, rank], evidence[row, rank]
+    columns = []
+    first_image = first_place = 0
+    for number, one in enumerate(shards):
+        here = shard == number
+        columns.append(_expand(one, row[here], vertex[here], evidence[here], first_image, first_place))
+        first_image += one.part.images
+        first_place += one.part.places
+    return _collect(encoded, columns)
+
+
+def _nearest(
+    descriptors: NDArray[np.int8], shards: Sequence[Shard]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
+    """The nearest vertices over all shards: shard, vertex and similarity, each (2N, k), best first."""
+    found = [one.graph.search(descriptors, NEIGHBOURS) for one in shards]
+    shard = np.repeat(np.arange(len(shards)), NEIGHBOURS)[None].repeat(len(descriptors), 0)
+    if not found:
+        empty = np.zeros((len(descriptors), 0), np.int64)
+        return shard, empty, empty.astype(np.int32)
+    vertex = np.concatenate([v for v, _ in found], axis=1)
+    similarity = np.concatenate([s for _, s in found], axis=1)
+    best = np.argsort(-similarity, axis=1, kind="stable")[:, :NEIGHBOURS]
+    take = np.take_along_axis
+    return take(shard, best, 1), take(vertex, best, 1), take(similarity, best, 1)
+
+
+def _common(
+    descriptors: NDArray[np.int8], similarity: NDArray[np.int32], background: Sequence[Graph]
+) -> NDArray[np.int32]:
+    """(2N,) the similarity that each query patch finds anyway."""
+    common = similarity.min(axis=1, initial=np.iinfo(np.int32).max).clip(0)
+    if similarity.shape[1] < NEIGHBOURS:
+        common[:] = 0
+    for graph in background:
+        common = np.maximum(common, graph.search(descriptors, 1)[1][:, 0])
+    return common.astype(np.int32)
+
+
+def _expand(
+    shard: Shard,
+    row: NDArray[np.int64],
+    vertex: NDArray[np.int64],
+    evidence: NDArray[np.int32],
+    first_image: int,
+    first_place: int,
+) -> tuple[NDArray[np.generic], ...]:
+    """Neighbours of one shard with every place of their vertices that is not removed."""
+    places = shard.places
+    start, stop = places.offsets[vertex], places.offsets[vertex + 1]
+    length = stop - start
+    pair = np.repeat(np.arange(len(row)), length)
+    place = np.arange(len(pair)) - np.repeat(np.cumsum(length) - length, length) + start[pair]
+    left = shard.alive[places.image[place]]
+    pair, place = pair[left], place[left]
+    xy = (places.xy[place] / SUBPIXEL).astype(np.float32)
+    image = places.image[place] + np.int32(first_image)
+    return row[pair], image, place + first_place, xy, places.level[place], evidence[pair]
+
+
+def _collect(encoded: Encoded, columns: list[tuple[NDArray[np.generic], ...]]) -> Neighbours:
+    """One sorted record of the neighbours of all shards."""
+    if not columns:
+        none = np.zeros(0, np.int64)
+        columns = [(none, none, none, np.zeros((0, 2)), none, none)]
+    row, image, place, xy, level, evidence = (np.concatenate(column) for column in zip(*columns, strict=True))
+    patches = encoded.patches
+    patch, mirrored = row % max(len(patches), 1), row >= len(patches)
+    order = np.lexsort((place, patch, mirrored, image))
+    return Neighbours(
+        reference=image[order].astype(np.int32),
+        mirrored=mirrored[order],
+        query_patch=patch[order].astype(np.int32),
+        reference_patch=place[order].astype(np.int64),
+        query_xy=patches.xy[patch[order]],
+        reference_xy=xy[order].astype(np.float32),
+        query_level=patches.level[patch[order]],
+        reference_level=level[order].astype(np.int8),
+        evidence=evidence[order].astype(np.int32),
+    )

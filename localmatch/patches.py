@@ -1,0 +1,114 @@
+"""Multiscale patches: a pyramid of half-octave levels, and on each level one patch a cell at its strongest corner.
+
+The centre of a patch is a corner (Shi-Tomasi), not a grid point, so that the same scene point gives the same centre
+however the copy was cropped or shifted. A budget bounds the patches of an image, spread over levels and over the image.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from localmatch.records import Level, Patches
+
+PATCH = 32
+"""Side of a patch, in level pixels."""
+
+FINEST_SCALE = 0.5
+"""Query pixels per level pixel of the finest level: a patch there sees 16 px, which regions of 60 px need."""
+
+MAX_LEVEL_PIXELS = 1_100_000
+"""Levels larger than this are left out, which bounds time and memory: 512 x 512 images still have their 0.5 level."""
+
+MIN_SHORT_SIDE = 48
+"""Levels whose short side is shorter, in level pixels, are left out."""
+
+REFERENCE_CELL, QUERY_CELL = 16, 8
+"""Level pixels between patches. Queries are denser, so that a reference patch always has a query patch near."""
+
+MARGIN = 10
+"""Level pixels between a patch centre and the image's edge; nearer, the patch would be mostly padding."""
+
+MIN_DEVIATION = 3 / 255
+"""A cell whose 32 x 32 surrounding varies less than this (flat sky, paper) gives no patch."""
+
+CROWDING = 1.0
+"""How much each further patch in a block of 4 x 4 cells loses in log-saliency: spreads the budget over the image."""
+
+
+def pyramid(image: NDArray[np.uint8]) -> list[Level]:
+    """The half-octave pyramid of an image, finest level first; empty for images too small or too thin.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+    """
+    height, width = image.shape[:2]
+    gray = torch.from_numpy(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)).float().div_(255)[None, None]
+    levels = []
+    index = round(2 * np.log2(FINEST_SCALE))
+    while True:
+        h, w = round(height / 2 ** (index / 2)), round(width / 2 ** (index / 2))
+        if min(h, w) < MIN_SHORT_SIDE:
+            return levels
+        if h * w <= MAX_LEVEL_PIXELS:
+            resized = functional.interpolate(gray, (h, w), mode="bilinear", antialias=True, align_corners=False)
+            levels.append(Level(index, (width / w, height / h), resized[0, 0]))
+        index += 1
+
+
+def find_patches(levels: list[Level], cell: int, budget: int) -> Patches:
+    """Choose at most `budget` patches, one a cell, by saliency spread over levels and over the image.
+
+    Args:
+        levels: From `pyramid`.
+        cell: Level pixels between patches.
+        budget: The most patches; a level's share grows with the square root of its cells.
+    """
+    found = [_corners(level, cell) for level in levels]
+    weights = np.sqrt([len(saliency) for _, saliency, _ in found])
+    parts = []
+    remaining, weight_left = float(budget), float(weights.sum())
+    # Coarsest first: what a small level cannot use of its share goes to the finer ones.
+    for level, weight, (xy, saliency, block) in zip(levels[::-1], weights[::-1], found[::-1], strict=True):
+        share = int(remaining * weight / weight_left) if weight_left > 0 else 0
+        keep = _spread(saliency, block, share)
+        remaining -= len(keep)
+        weight_left -= weight
+        parts.append((xy[keep] * np.float32(level.scale), np.full(len(keep), level.index, np.int8), saliency[keep]))
+    if not parts:
+        return Patches(np.zeros((0, 2), np.float32), np.zeros(0, np.int8), np.zeros(0, np.float32))
+    return Patches(*(np.concatenate(column) for column in zip(*parts[::-1], strict=True)))
+
+
+def _corners(level: Level, cell: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
+    """The strongest corner of each cell that has structure: level xy (N, 2), response (N,), block number (N,)."""
+    gray = level.gray.numpy()
+    response = cv2.cornerMinEigenVal(gray, blockSize=5, ksize=3)
+    mean = cv2.boxFilter(gray, -1, (PATCH, PATCH))
+    variance = cv2.sqrBoxFilter(gray, -1, (PATCH, PATCH)) - mean * mean
+    response[variance < MIN_DEVIATION**2] = -1
+    response[:MARGIN] = response[-MARGIN:] = response[:, :MARGIN] = response[:, -MARGIN:] = -1
+    rows, columns = -(-gray.shape[0] // cell), -(-gray.shape[1] // cell)
+    padded = np.full((rows * cell, columns * cell), -1, np.float32)
+    padded[: gray.shape[0], : gray.shape[1]] = response
+    cells = padded.reshape(rows, cell, columns, cell).swapaxes(1, 2).reshape(rows * columns, cell * cell)
+    best = cells.argmax(1)
+    saliency = cells[np.arange(len(cells)), best]
+    number = np.flatnonzero(saliency >= 0)
+    row, column = np.divmod(number, columns)
+    y, x = np.divmod(best[number], cell)
+    xy = np.stack([column * cell + x + 0.5, row * cell + y + 0.5], 1).astype(np.float32)
+    return xy, saliency[number], (row // 4) * columns + column // 4
+
+
+def _spread(saliency: NDArray[np.float32], block: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Indices of `count` patches: the k-th best of its block loses k * CROWDING in log-saliency."""
+    order = np.lexsort((-saliency, block))
+    starts = np.r_[0, np.flatnonzero(np.diff(block[order])) + 1] if len(order) else np.zeros(0, int)
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order)) - np.repeat(starts, np.diff(np.r_[starts, len(order)]))
+    key = np.log(saliency + 1e-12) - CROWDING * rank
+    return np.argsort(-key, kind="stable")[:count]

@@ -1,0 +1,182 @@
+"""What one stage hands to the next: frozen dataclasses, read in the order in which the data flows.
+
+Positions are in image pixels with (0, 0) at the image's top-left corner, so that the centre of the first pixel is
+(0.5, 0.5) and a box (x0, y0, x1, y1) has width x1 - x0. Similarities are int32 products of int8 descriptors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Level:
+    """One level of an image pyramid.
+
+    Attributes:
+        index: The scale is `2 ** (index / 2)` image pixels per level pixel, up to rounding of the level's size.
+        scale: (scale_x, scale_y), exact for this level.
+        gray: (h, w) float32 in [0, 1].
+    """
+
+    index: int
+    scale: tuple[float, float]
+    gray: Tensor
+
+
+@dataclass(frozen=True)
+class Patches:
+    """The patches of one image, finest level first, strongest first within a level.
+
+    Attributes:
+        xy: (N, 2) float32 centres in image pixels.
+        level: (N,) int8 level index.
+        saliency: (N,) float32 Shi-Tomasi response.
+    """
+
+    xy: NDArray[np.float32]
+    level: NDArray[np.int8]
+    saliency: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.level)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One image as patches and descriptors.
+
+    Attributes:
+        size: (width, height) in pixels.
+        patches: N patches.
+        descriptors: (N, 64) int8.
+        mirrored: (N, 64) int8, the same patches seen in a mirror; None for references.
+        maps: Dense (64, h, w) int8 descriptor maps by level index; empty for references.
+        levels: The pyramid that the maps were computed on; empty for references.
+    """
+
+    size: tuple[int, int]
+    patches: Patches
+    descriptors: NDArray[np.int8]
+    mirrored: NDArray[np.int8] | None
+    maps: dict[int, NDArray[np.int8]]
+    levels: tuple[Level, ...]
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Pairs of a query patch and a reference patch near it, with what each pair is worth.
+
+    Sorted by (reference, mirrored, query_patch, reference_patch).
+
+    Attributes:
+        reference: (M,) int32 number of the reference image.
+        mirrored: (M,) bool; the query patch was seen in a mirror.
+        query_patch: (M,) int32 number of the query patch.
+        reference_patch: (M,) int64 number of the place among all places of the index.
+        query_xy, reference_xy: (M, 2) float32 image pixels.
+        query_level, reference_level: (M,) int8.
+        evidence: (M,) int32, positive: similarity over what that query patch finds anyway.
+    """
+
+    reference: NDArray[np.int32]
+    mirrored: NDArray[np.bool_]
+    query_patch: NDArray[np.int32]
+    reference_patch: NDArray[np.int64]
+    query_xy: NDArray[np.float32]
+    reference_xy: NDArray[np.float32]
+    query_level: NDArray[np.int8]
+    reference_level: NDArray[np.int8]
+    evidence: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.reference)
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """Bins of (reference, mirror, log-scale, shift) in which many neighbours agree, strongest first.
+
+    Attributes:
+        first, last: (K,) range of the group's neighbours (`Neighbours` is sorted by group).
+        score: (K,) int64 evidence in the bin.
+        bin: (K, 3) int32 (log-scale, shift y, shift x).
+    """
+
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
+    score: NDArray[np.int64]
+    bin: NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """An affine map query -> reference that many neighbours agree on.
+
+    Attributes:
+        reference: Number of the reference image.
+        affine: (2, 3) float64 query -> reference.
+        evidence: Summed over agreeing neighbours, each query patch and each reference patch once.
+        inliers: (I,) positions of the agreeing neighbours in `Neighbours`.
+        box: Query box of the agreeing neighbours.
+    """
+
+    reference: int
+    affine: NDArray[np.float64]
+    evidence: int
+    inliers: NDArray[np.int64]
+    box: Box
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether the map turns left and right around."""
+        return bool(np.linalg.det(self.affine[:, :2]) < 0)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An alignment to verify, with the other references that show the same part of the query.
+
+    Attributes:
+        alignment: The strongest alignment of that part.
+        sharing: Numbers of all references with a comparable alignment there, its own included.
+    """
+
+    alignment: Alignment
+    sharing: frozenset[int]
+
+
+@dataclass(frozen=True)
+class Region:
+    """A copied region: a connected part of the heatmap with its reference.
+
+    Attributes:
+        reference: The reference's path as indexed.
+        reference_id: Its number in the index.
+        query_box, reference_box: (x0, y0, x1, y1) in pixels of the original files.
+        affine: (2, 3) float64 query -> reference.
+        mirrored: Whether the copy is mirrored.
+        mask: (H, W) bool on the query.
+        score: Evidence of the region; compare it only within one index.
+        p_value: Share of clean images with a score this high, conformal; None until the index is calibrated.
+        area_fraction: Share of the query's pixels.
+        references_sharing: How many references show this region, this one included.
+    """
+
+    reference: str
+    reference_id: int
+    query_box: Box
+    reference_box: Box
+    affine: NDArray[np.float64]
+    mirrored: bool
+    mask: NDArray[np.bool_]
+    score: float
+    p_value: float | None
+    area_fraction: float
+    references_sharing: int

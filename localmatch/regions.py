@@ -1,0 +1,82 @@
+"""Heatmaps -> regions: the connected parts that are more likely copied than not, each with its score."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from localmatch.geometry import Affine, project
+from localmatch.records import Box
+
+THRESHOLD = 0.5
+"""Heat over which a pixel belongs to a region."""
+
+MARGIN = 3
+"""Pixels by which a region is grown: patches that straddle the edge of a copy see the host, and fall short of it."""
+
+SCORE_PIXELS = 256.0
+"""A score of 1 is what 16 x 16 px of full structure and full evidence are worth."""
+
+MIN_SCORE = 1.0
+"""Parts that score less are not reported."""
+
+ALREADY = 0.5
+"""A part that lies under stronger regions by more than this share is another reference of the same region."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A connected part of one alignment's heatmap.
+
+    Attributes:
+        owner: Which alignment.
+        mask: (H, W) bool.
+        score: See `SCORE_PIXELS`.
+    """
+
+    owner: int
+    mask: NDArray[np.bool_]
+    score: float
+
+
+def find_parts(owner: int, heatmap: NDArray[np.float32], support: NDArray[np.float32]) -> list[Part]:
+    """The connected parts of one alignment's heatmap that score at least `MIN_SCORE`."""
+    labels, count = ndimage.label(heatmap > THRESHOLD)
+    if not count:
+        return []
+    numbers = np.arange(1, count + 1)
+    scores = ndimage.sum_labels(heatmap * support, labels, numbers) / SCORE_PIXELS
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * MARGIN + 1, 2 * MARGIN + 1))
+    parts = []
+    for number in numbers[scores >= MIN_SCORE]:
+        filled = ndimage.binary_fill_holes(labels == number)
+        mask = cv2.dilate(filled.astype(np.uint8), kernel) > 0
+        parts.append(Part(owner, mask, float(scores[number - 1])))
+    return parts
+
+
+def keep_strongest(parts: list[Part]) -> list[tuple[Part, list[int]]]:
+    """Parts that are not under stronger ones, strongest first, each with the other owners that showed the same."""
+    kept: list[tuple[Part, list[int]]] = []
+    for part in sorted(parts, key=lambda p: (-p.score, p.owner)):
+        covered = [(float((part.mask & other.mask).sum() / part.mask.sum()), owners) for other, owners in kept]
+        share, owners = max(covered, key=lambda c: c[0], default=(0.0, []))
+        if share > ALREADY:
+            owners.append(part.owner)
+        elif sum(c for c, _ in covered) <= ALREADY:
+            kept.append((part, []))
+    return kept
+
+
+def boxes(mask: NDArray[np.bool_], affine: Affine, reference_size: tuple[int, int]) -> tuple[Box, Box]:
+    """Bounding boxes of a mask on the query, and of its image on the reference (clipped to it)."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    query = float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    outline = project(affine, np.concatenate(contours).reshape(-1, 2) + 0.5)
+    low, high = outline.min(0).clip(0, reference_size), outline.max(0).clip(0, reference_size)
+    return query, (float(low[0]), float(low[1]), float(high[0]), float(high[1]))

@@ -1,0 +1,43 @@
+"""Neighbours -> peaks: every neighbour votes for (reference, mirror, log-scale, shift) with its evidence."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from localmatch.kernels import vote_peaks
+from localmatch.kernels.vote import LEVELS, RATIO_BIAS
+from localmatch.records import Neighbours, Peaks
+
+HALF_BIN = 20.0
+"""Half the side of a shift bin, in query pixels; bins overlap by half."""
+
+PEAKS = 4
+"""Peaks a reference and mirror; several, because one query may copy several pieces of one reference."""
+
+SUBPIXEL = 16
+"""Positions vote in 1/16 px."""
+
+
+def find_peaks(neighbours: Neighbours, most: int) -> Peaks:
+    """The `most` strongest peaks over all references."""
+    group = neighbours.reference.astype(np.int64) * 2 + neighbours.mirrored
+    first = np.flatnonzero(np.diff(group, prepend=-1))
+    offsets = np.r_[first, len(group)].astype(np.int64)
+    # In a mirror, left and right change places: the map is a similarity of the mirrored query.
+    sign = np.where(neighbours.mirrored[:, None], [-1, 1], [1, 1])
+    step = neighbours.reference_level.astype(np.int32) - neighbours.query_level + RATIO_BIAS
+    score, bins = vote_peaks(
+        offsets,
+        neighbours.query_patch,
+        neighbours.reference_patch,
+        np.round(neighbours.query_xy * sign * SUBPIXEL).astype(np.int32),
+        np.round(neighbours.reference_xy * SUBPIXEL).astype(np.int32),
+        step.clip(0, LEVELS - 1),
+        neighbours.evidence,
+        round(HALF_BIN * SUBPIXEL),
+        PEAKS,
+    )
+    order = np.argsort(-score.ravel(), kind="stable")[:most]
+    order = order[score.ravel()[order] > 0]
+    at = order // PEAKS
+    return Peaks(offsets[at], offsets[at + 1], score.ravel()[order], bins.reshape(-1, 3)[order])
