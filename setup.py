@@ -28,7 +28,9 @@ class Build(build_py):
 def compile_library(target: Path) -> None:
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("c++") or shutil.which("clang++")
     if compiler is None:
-        sys.exit("localmatch: no C++ compiler. Install g++, or set LOCALMATCH_PURE_PYTHON=1 for the slower pure Python.")
+        sys.exit(
+            "localmatch: no C++ compiler. Install g++, or set LOCALMATCH_PURE_PYTHON=1 for the slower pure Python."
+        )
     sources = sorted(str(path) for path in (ROOT / "csrc").glob("*.cpp"))
     subprocess.run([*compiler.split(), *FLAGS, "-o", str(target), *sources], check=True)
 

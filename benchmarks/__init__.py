@@ -1,0 +1,1 @@
+"""Benchmarks: results as data, peers side by side."""

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from localmatch.geometry import fit_affine, overlap, project, scale_of
+from localmatch.geometry import box_iou, fit_affine, project, scale_of
 from localmatch.kernels.vote import RATIO_BIAS
 from localmatch.records import Alignment, Box, Candidate, Neighbours, Peaks
 from localmatch.votes import HALF_BIN
@@ -20,8 +20,8 @@ TOLERANCE = 5.0
 TOLERANCE_LEVEL = 2.5
 """Level pixels added to the tolerance, for the error of a patch centre."""
 
-OVERLAP = 0.5
-"""Alignments whose inlier boxes overlap by more (of the smaller box) show the same part of the query."""
+SAME_PART = 0.4
+"""Alignments whose inlier boxes have a higher intersection over union show the same part of the query."""
 
 RANSAC_ROUNDS = 300
 
@@ -45,7 +45,7 @@ def choose_candidates(alignments: list[Alignment], most: int, each: int) -> list
     parts: list[list[Alignment]] = []
     for alignment in alignments:
         for part in parts:
-            if overlap(part[0].box, alignment.box) > OVERLAP:
+            if box_iou(part[0].box, alignment.box) > SAME_PART:
                 part.append(alignment)
                 break
         else:

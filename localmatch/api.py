@@ -1,82 +1,32 @@
-"""`Index` and `Audit`: what a user of the library holds."""
+"""`Index`: a training set on disk, built, kept, calibrated and audited against."""
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
-from localmatch import overlay
 from localmatch.audit import Searcher, find_regions
-from localmatch.calibration import FOLDS, Background, check_alpha, p_value
+from localmatch.calibration import Background, check_alpha, learn_background, p_value
 from localmatch.descriptor.encode import encode_reference
 from localmatch.descriptor.weights import load_descriptor
-from localmatch.errors import CalibrationError, ImageError, IncompatibleIndexError, IndexError_
-from localmatch.images import Skipped, Source, expand, read, to_rgb
-from localmatch.index.build import SHARD_IMAGES, Progress, add_images, decoded, list_shard
-from localmatch.index.graph import GraphBuilder
+from localmatch.errors import ImageError, IncompatibleIndexError, IndexError_
+from localmatch.images import Skipped, Source, expand, read
+from localmatch.index.build import SHARD_IMAGES, Progress, add_images
 from localmatch.index.shard import Shard
-from localmatch.index.store import Manifest, Part, file_table, mark_removed, new_part, read_manifest, write_manifest, writing
+from localmatch.index.store import Manifest, mark_removed, read_manifest, write_manifest, writing
 from localmatch.patches import pyramid
-from localmatch.records import Encoded, Level, Region
+from localmatch.records import Level
+from localmatch.result import Audit, ImageLike, PathLike, pixels_of
 
 REFERENCE_BUDGET = 1000
 """Patches a reference: about 450 KB of index."""
 
 DEFAULT_ALPHA = 0.01
 """False-alarm rate at which images are flagged."""
-
-PathLike = str | os.PathLike[str]
-ImageLike = PathLike | Image.Image | NDArray[np.uint8] | Any
-"""A path, a PIL image, a (H, W, 3) uint8 array, or a (3, H, W) tensor of uint8 or of floats in [0, 1]."""
-
-
-@dataclass(frozen=True)
-class Audit:
-    """What was found in one image.
-
-    Attributes:
-        query: Its path, or "<array>".
-        image: (H, W, 3) uint8, the pixels that were audited.
-        heatmap: (H, W) float32 in [0, 1]; absolute, so clean images stay dark.
-        regions: Strongest first.
-        score: That of the strongest region; 0 without one.
-        p_value: Share of clean images that score as high; None until the index is calibrated.
-        flagged: Whether p_value <= alpha; None until the index is calibrated.
-        alpha: The false-alarm rate.
-    """
-
-    query: str
-    image: NDArray[np.uint8] = field(repr=False)
-    heatmap: NDArray[np.float32] = field(repr=False)
-    regions: tuple[Region, ...]
-    score: float
-    p_value: float | None
-    flagged: bool | None
-    alpha: float
-
-    def overlay(self) -> Image.Image:
-        """Heatmap and numbered outlines on the query."""
-        return overlay.overlay(self.image, self.heatmap, self.regions)
-
-    def side_by_side(self, number: int = 1) -> Image.Image:
-        """The query and the reference of region `number` (from 1), outlined on both.
-
-        Raises:
-            ImageError: There is no such region, or its reference cannot be read any more.
-        """
-        if not 1 <= number <= len(self.regions):
-            raise ImageError(f"{self.query} has {len(self.regions)} regions, no region {number}")
-        region = self.regions[number - 1]
-        return overlay.side_by_side(self.image, read(Source(region.reference)), region, number)
 
 
 class Index:
@@ -87,6 +37,7 @@ class Index:
         self.folder = folder
         self._weights = weights
         self._descriptor = load_descriptor(weights)
+        self.skipped: list[Skipped] = []
         self._load(read_manifest(folder))
 
     @classmethod
@@ -203,35 +154,15 @@ class Index:
         Raises:
             CalibrationError: Fewer than two usable images.
         """
-        known = set(self.names())
-        self.skipped = []
-        clean: list[Source] = []
-        graphs = [GraphBuilder() for _ in range(FOLDS)]
-        for source, image in self._readable(expand(inputs)):
-            if source.name in known:
-                self.skipped.append(Skipped(source.name, "in the index, so not clean"))
-                continue
-            encoded = encode_reference(self._descriptor.network, image, self.manifest.budget)
-            graphs[len(clean) % FOLDS].add(np.unique(encoded.descriptors, axis=0))
-            clean.append(source)
-            if progress is not None:
-                progress(source.name)
-        if len(clean) < FOLDS:
-            raise CalibrationError(f"{len(clean)} usable clean images, expected at least {FOLDS}, for alpha 0.01 at least 99.")
-        with writing(self.folder), new_part(self.folder, "background", "background") as path:
-            for fold, graph in enumerate(graphs):
-                graph.save(path / f"fold-{fold}.hnsw")
-            files, counts = file_table(path), tuple(len(graph) for graph in graphs)
-            scores = self._clean_scores(clean, path, counts, progress)
-            (path / "scores.json").write_text(json.dumps(scores))
-            files = file_table(path)
-        part = Part(path.name, files, len(scores), counts)
         with writing(self.folder):
-            manifest = replace(
-                read_manifest(self.folder), background=part, background_shards=tuple(s.name for s in self.manifest.shards)
-            )
+            manifest = read_manifest(self.folder)
+            encode = partial(encode_reference, self._descriptor.network, budget=manifest.budget)
+            part, skipped = learn_background(self.folder, self._searcher(), inputs, set(self.names()), encode, progress)
+            names = tuple(shard.name for shard in manifest.shards)
+            manifest = replace(manifest, background=part, background_shards=names)
             write_manifest(self.folder, manifest)
         self._load(manifest)
+        self.skipped = skipped
 
     def audit(self, image: ImageLike, alpha: float = DEFAULT_ALPHA) -> Audit:
         """Find the copied regions of one image.
@@ -246,7 +177,7 @@ class Index:
         """
         if self.background is not None:
             check_alpha(alpha, len(self.background.scores))
-        query, pixels = _pixels(image)
+        query, pixels = pixels_of(image)
         heatmap, regions = find_regions(self._searcher(), pixels)
         score = regions[0].score if regions else 0.0
         p, flagged = None, None
@@ -308,7 +239,7 @@ class Index:
                 f"{self._descriptor.digest[:12]}: give the weights it was built with (--weights), or rebuild it."
             )
         self.manifest = manifest
-        self.skipped: list[Skipped] = []
+        self.skipped = []
         self._shards = [Shard(self.folder, part) for part in manifest.shards]
         self.background: Background | None = None
         if manifest.background is not None and manifest.calibrated:
@@ -343,47 +274,3 @@ class Index:
             write_manifest(self.folder, manifest)
         self._load(manifest)
         self.skipped = skipped
-
-    def _readable(self, sources: Iterable[Source | Skipped]) -> Iterator[tuple[Source, NDArray[np.uint8]]]:
-        for item in decoded(sources):
-            if isinstance(item, Skipped):
-                self.skipped.append(item)
-            else:
-                yield item
-
-    def _clean_scores(
-        self, clean: Sequence[Source], path: Path, counts: tuple[int, ...], progress: Progress | None
-    ) -> list[float]:
-        """Scores of clean images, each normalised by the fold that it is not in."""
-        from localmatch.index.graph import Graph
-
-        graphs = [Graph(path / f"fold-{fold}.hnsw", count) for fold, count in enumerate(counts)]
-        scores = []
-        for number, (source, image) in enumerate(self._readable(clean)):
-            others = [graph for fold, graph in enumerate(graphs) if fold != number % FOLDS]
-            _, regions = find_regions(replace(self._searcher(), background=others), image)
-            scores.append(regions[0].score if regions else 0.0)
-            if progress is not None:
-                progress(source.name)
-        return scores
-
-
-def _pixels(image: ImageLike) -> tuple[str, NDArray[np.uint8]]:
-    """Name and (H, W, 3) uint8 pixels of whatever a user may hold."""
-    if isinstance(image, str | os.PathLike):
-        name = os.path.abspath(os.fspath(image))
-        return name, read(Source(name))
-    if isinstance(image, Image.Image):
-        return "<image>", to_rgb(image)
-    array = np.asarray(image.detach().cpu() if hasattr(image, "detach") else image)
-    if hasattr(image, "detach") and array.ndim == 3 and array.shape[0] == 3:
-        array = array.transpose(1, 2, 0)
-        if array.dtype.kind == "f":
-            if array.size and not 0 <= array.min() <= array.max() <= 1:
-                raise ImageError(f"expected floats in [0, 1], got {array.min():.3g} to {array.max():.3g}")
-            array = (array * 255).round().astype(np.uint8)
-    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
-        raise ImageError(
-            f"expected a path, a PIL image, a (H, W, 3) uint8 array or a (3, H, W) tensor, got {array.dtype} {array.shape}"
-        )
-    return "<array>", np.ascontiguousarray(array)

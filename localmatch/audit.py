@@ -1,6 +1,6 @@
 """The pipeline on one page: an image in, heatmap and regions out. The one module that knows all the stages.
 
-    image -> pyramid/patches -> descriptors -> neighbours -> votes -> alignments -> verification -> heatmap -> regions
+image -> pyramid/patches -> descriptors -> neighbours -> votes -> alignments -> verification -> heatmap -> regions
 """
 
 from __future__ import annotations
@@ -26,11 +26,14 @@ from localmatch.votes import find_peaks
 QUERY_BUDGET = 4000
 """Patches a query."""
 
-PEAKS, SCREENED, EACH, VERIFIED = 96, 32, 2, 5
+PEAKS, SCREENED, EACH, VERIFIED = 96, 48, 2, 6
 """Peaks fitted; alignments looked at; of those for each part of the query; alignments verified in full."""
 
 SCREEN_PASS = 0.35
 """Alignments whose first look shows less similarity are dropped."""
+
+UNKNOWN_REGISTER = 0.7
+"""Share of exact register taken for a reference that cannot be read any more."""
 
 ReadLevels = Callable[[int], list[Level] | None]
 """Gives the pyramid of a reference by its number; None where the image cannot be read any more."""
@@ -78,11 +81,11 @@ def find_regions(searcher: Searcher, image: NDArray[np.uint8]) -> tuple[NDArray[
     support = verification.structure(encoded)
     affines, parts = [], []
     for owner, candidate in enumerate(candidates):
-        affine, evidence = _verify(searcher, encoded, neighbours, candidate)
+        affine, evidence, registered = _verify(searcher, encoded, neighbours, candidate)
         smooth = smooth_evidence(evidence, support)
         heatmap = np.maximum(heatmap, smooth)
         affines.append(affine)
-        parts += find_parts(owner, smooth, support)
+        parts += find_parts(owner, smooth, support, registered)
     regions = []
     for part, also in keep_strongest(parts):
         candidate, affine = candidates[part.owner], affines[part.owner]
@@ -112,24 +115,22 @@ def _screened(searcher: Searcher, encoded: Encoded, candidates: list[Candidate])
     looks = []
     for candidate in candidates:
         levels = searcher.read_levels(candidate.alignment.reference)
-        if levels:
-            look = verification.screen(searcher.network, encoded, levels, candidate.alignment)
-        else:
-            look = SCREEN_PASS
-        looks.append((look, look**2 * candidate.alignment.evidence, candidate))
+        look = verification.screen(searcher.network, encoded, levels, candidate.alignment) if levels else SCREEN_PASS
+        looks.append((look, look**3 * candidate.alignment.evidence, candidate))
     passed = [(rank, candidate) for look, rank, candidate in looks if look >= SCREEN_PASS]
     return [candidate for _, candidate in sorted(passed, key=lambda pair: -pair[0])[:VERIFIED]]
 
 
 def _verify(
     searcher: Searcher, encoded: Encoded, neighbours: Neighbours, candidate: Candidate
-) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    """The refined affine map of a candidate and its evidence on the query's pixels."""
+) -> tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.float32]]:
+    """The refined affine map of a candidate; evidence and exact register on the query's pixels."""
     alignment = candidate.alignment
     levels = searcher.read_levels(alignment.reference)
     if not levels:
         xy, level = neighbours.query_xy[alignment.inliers], neighbours.query_level[alignment.inliers]
-        return alignment.affine, verification.stored_patches(encoded, xy, level)
+        evidence = verification.stored_patches(encoded, xy, level)
+        return alignment.affine, evidence, np.full_like(evidence, UNKNOWN_REGISTER)
     affine = verification.refine(searcher.network, encoded, levels, alignment)
-    return affine, verification.compare(searcher.network, encoded, levels, affine)
-
+    evidence = verification.compare(searcher.network, encoded, levels, affine)
+    return affine, evidence, verification.registered(encoded, levels, affine)

@@ -8,14 +8,21 @@ each is scored against the background patches of the other, so that no image is 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from localmatch.audit import Searcher, find_regions
 from localmatch.errors import CalibrationError, CorruptIndexError
-from localmatch.index.graph import Graph
-from localmatch.index.store import Part, check_files
+from localmatch.images import Skipped, Source, expand
+from localmatch.index.build import Progress, decoded
+from localmatch.index.graph import Graph, GraphBuilder
+from localmatch.index.store import Part, check_files, file_table, new_part
+from localmatch.records import Encoded
+from localmatch.result import PathLike
 
 FOLDS = 2
 """Graphs of background patches."""
@@ -61,3 +68,71 @@ class Background:
         except (OSError, ValueError, TypeError, IndexError, RecursionError) as error:
             raise CorruptIndexError(f"{path}: {error}. Run localmatch calibrate again.") from error
         self.scores: NDArray[np.float64] = scores
+
+
+def learn_background(
+    folder: Path,
+    searcher: Searcher,
+    inputs: Sequence[PathLike],
+    known: set[str],
+    encode: Callable[[NDArray[np.uint8]], Encoded],
+    progress: Progress | None,
+) -> tuple[Part, list[Skipped]]:
+    """Encode clean images, score each against the index, and write both as a part of the index at `folder`.
+
+    Args:
+        folder: The index.
+        searcher: The index, opened.
+        inputs: Clean images; those whose name is in `known` are not clean and passed over.
+        known: Names of the references.
+        encode: Encodes a clean image as references are.
+        progress: Called twice with the name of each image.
+
+    Raises:
+        CalibrationError: Fewer than two usable images.
+    """
+    clean: list[Source] = []
+    skipped: list[Skipped] = []
+    builders = [GraphBuilder() for _ in range(FOLDS)]
+    for item in decoded(_not_known(expand(inputs), known)):
+        if isinstance(item, Skipped):
+            skipped.append(item)
+        else:
+            # Equal descriptors break graphs, and here one of them says all.
+            builders[len(clean) % FOLDS].add(np.unique(encode(item[1]).descriptors, axis=0))
+            clean.append(item[0])
+        if progress is not None:
+            progress(item.name if isinstance(item, Skipped) else item[0].name)
+    if len(clean) < FOLDS:
+        raise CalibrationError(
+            f"{len(clean)} usable clean images, expected at least {FOLDS}; alpha 0.01 needs at least 99."
+        )
+    with new_part(folder, "background", "background") as path:
+        graphs = []
+        for fold, builder in enumerate(builders):
+            builder.save(path / f"fold-{fold}.hnsw")
+            graphs.append(Graph(path / f"fold-{fold}.hnsw", len(builder)))
+        scores = _clean_scores(searcher, clean, graphs, progress)
+        (path / "scores.json").write_text(json.dumps(scores))
+    return Part(path.name, file_table(path), len(scores), tuple(graph.count for graph in graphs)), skipped
+
+
+def _not_known(items: Iterable[Source | Skipped], known: set[str]) -> Iterable[Source | Skipped]:
+    for item in items:
+        yield Skipped(item.name, "in the index, so not clean") if item.name in known else item
+
+
+def _clean_scores(
+    searcher: Searcher, clean: Sequence[Source], graphs: Sequence[Graph], progress: Progress | None
+) -> list[float]:
+    """Scores of clean images, each normalised by the fold that it is not in."""
+    scores = []
+    for number, item in enumerate(decoded(clean)):
+        if isinstance(item, Skipped):  # it was readable a moment ago
+            raise CalibrationError(f"{item.name} changed while it was read: {item.reason}. Calibrate again.")
+        others = [graph for fold, graph in enumerate(graphs) if fold != number % FOLDS]
+        _, regions = find_regions(replace(searcher, background=others), item[1])
+        scores.append(regions[0].score if regions else 0.0)
+        if progress is not None:
+            progress(item[0].name)
+    return scores

@@ -47,7 +47,9 @@ def index_build(
     inputs: Inputs,
     output: Annotated[Path, typer.Option("--output", "-o", help="The index folder to make.")],
     budget: Annotated[int, typer.Option(min=50, help="Patches an image: more find smaller regions.")] = 1000,
-    shard_images: Annotated[int, typer.Option(min=1, help="Images a shard: bounds memory and what a kill loses.")] = 2048,
+    shard_images: Annotated[
+        int, typer.Option(min=1, help="Images a shard: bounds memory and what a kill loses.")
+    ] = 2048,
     weights: Weights = None,
     as_json: Json = False,
 ) -> None:
@@ -55,9 +57,7 @@ def index_build(
     from localmatch import Index
 
     with _progress("indexing", inputs) as advance:
-        index = Index.build(
-            inputs, output, budget=budget, shard_images=shard_images, weights=weights, progress=advance
-        )
+        index = Index.build(inputs, output, budget=budget, shard_images=shard_images, weights=weights, progress=advance)
     _done(index, as_json)
 
 
@@ -171,7 +171,9 @@ def audit(
 
 
 @app.command(epilog="Example: `localmatch demo -o demo/`")
-def demo(output: Annotated[Path, typer.Option("--output", "-o", help="Folder to make.")] = Path("localmatch-demo")) -> None:
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to make.")] = Path("localmatch-demo"),
+) -> None:
     """Build, calibrate and audit on scikit-image's bundled photos, with copies planted in them."""
     from localmatch.demo import run
 
@@ -193,7 +195,9 @@ def backends(as_json: Json = False) -> None:
             print(f"{one.name:6} {'live' if one.live else 'not live: ' + str(one.reason)}  ({one.detail})")
 
 
-@app.command("train-descriptor", epilog="Example: `localmatch train-descriptor photos/ -o mine.safetensors --steps 5000`")
+@app.command(
+    "train-descriptor", epilog="Example: `localmatch train-descriptor photos/ -o mine.safetensors --steps 5000`"
+)
 def train_descriptor(
     inputs: Inputs,
     output: Annotated[Path, typer.Option("--output", "-o", help="The safetensors file to write.")],
@@ -282,5 +286,7 @@ def _tell_report(summary: dict[str, Any], output: Path) -> None:
     if summary["calibrated"]:
         console.print(f"{counts}, {summary['flagged']} flagged at a false-alarm rate of {summary['settings']['alpha']}")
     else:
-        console.print(f"{counts}; [yellow]not calibrated: scores only, no p-values. Run: {summary['calibrate_command']}")
+        console.print(
+            f"{counts}; [yellow]not calibrated: scores only, no p-values. Run: {summary['calibrate_command']}"
+        )
     console.print(f"report: {output / 'index.html'}")

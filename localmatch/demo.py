@@ -56,7 +56,7 @@ def _photo(name: str) -> Image.Image:
 
 def _write_clean(folder: Path) -> None:
     """Tiles of photos that are not in the training set."""
-    for name in HOSTS + ("gravel", "grass"):
+    for name in (*HOSTS, "gravel", "grass"):
         photo = _photo(name)
         for y in range(0, min(photo.height, 3 * TILE) - TILE + 1, TILE):
             for x in range(0, min(photo.width, 3 * TILE) - TILE + 1, TILE):

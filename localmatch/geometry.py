@@ -44,12 +44,12 @@ def level_frame(level: Level, x: int = 0, y: int = 0) -> Affine:
     return np.array([[sx, 0, (x + 0.5) * sx], [0, sy, (y + 0.5) * sy]])
 
 
-def overlap(first: Box, second: Box) -> float:
-    """Shared area of two boxes over the area of the smaller; 0 for boxes without area."""
-    width = min(first[2], second[2]) - max(first[0], second[0])
-    height = min(first[3], second[3]) - max(first[1], second[1])
-    smaller = min((b[2] - b[0]) * (b[3] - b[1]) for b in (first, second))
-    return width * height / smaller if min(width, height, smaller) > 0 else 0.0
+def box_iou(first: Box, second: Box) -> float:
+    """Intersection over union of two boxes; 0 for boxes without area."""
+    width = max(min(first[2], second[2]) - max(first[0], second[0]), 0.0)
+    height = max(min(first[3], second[3]) - max(first[1], second[1]), 0.0)
+    union = sum((b[2] - b[0]) * (b[3] - b[1]) for b in (first, second)) - width * height
+    return width * height / union if union > 0 else 0.0
 
 
 def fit_affine(source: NDArray[np.float64], target: NDArray[np.float64], weight: NDArray[np.float64]) -> Affine:
@@ -65,9 +65,7 @@ def fit_affine(source: NDArray[np.float64], target: NDArray[np.float64], weight:
     root = np.sqrt(weight / weight.sum())
     zero, one = np.zeros_like(x), np.ones_like(x)
     # target = (a x + b y + tx, c x + d y + ty)
-    equations = np.concatenate(
-        [np.stack([x, y, zero, zero, one, zero], 1), np.stack([zero, zero, x, y, zero, one], 1)]
-    )
+    equations = np.concatenate([np.stack([x, y, zero, zero, one, zero], 1), np.stack([zero, zero, x, y, zero, one], 1)])
     values = target.T.ravel()
     moved = (target - np.average(target, axis=0, weights=weight)) * weight[:, None]
     sign = -1.0 if np.linalg.det((source - centre).T @ moved) < 0 else 1.0

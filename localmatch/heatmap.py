@@ -1,4 +1,4 @@
-"""Verified alignments -> heatmaps: evidence on the query's own pixels, in absolute units, smoothed over what is flat."""
+"""Verified alignments -> heatmaps: evidence on the query's own pixels, absolute, smoothed over what is flat."""
 
 from __future__ import annotations
 

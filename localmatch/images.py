@@ -19,9 +19,8 @@ from PIL import Image, ImageOps
 
 from localmatch.errors import ImageError, LocalmatchError
 
-SUFFIXES = frozenset(
-    ".avif .bmp .dib .gif .j2k .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tga .tif .tiff .webp".split()
-)
+_RASTER = ".avif .bmp .dib .gif .j2k .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tga .tif .tiff .webp"
+SUFFIXES = frozenset(_RASTER.split())
 """Endings that make a file in a folder or an archive an image."""
 
 MAX_PIXELS = 100_000_000
@@ -196,7 +195,7 @@ def _parquet_rows(path: str) -> int:
 
 
 def _parquet_row(path: str, row: int) -> bytes:
-    """The image bytes of one row: the first column that is binary, or a struct with a `bytes` field (as Hugging Face)."""
+    """The image bytes of one row: of the first column that is binary, or a struct with `bytes` (Hugging Face's)."""
     import pyarrow as pa
 
     file = _parquet_file(path)

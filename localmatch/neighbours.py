@@ -70,7 +70,7 @@ def _common(
         common[:] = 0
     for graph in background:
         common = np.maximum(common, graph.search(descriptors, 1)[1][:, 0])
-    return common.astype(np.int32)
+    return np.asarray(common, np.int32)
 
 
 def _expand(

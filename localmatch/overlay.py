@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -73,7 +74,7 @@ def colour(number: int) -> tuple[int, int, int]:
     return COLOURS[(number - 1) % len(COLOURS)]
 
 
-def _outlined(image: NDArray[np.uint8], contours: Sequence[NDArray[np.floating]], number: int) -> Image.Image:
+def _outlined(image: NDArray[np.uint8], contours: Sequence[NDArray[Any]], number: int) -> Image.Image:
     scale = PAIR_HEIGHT / image.shape[0]
     width = max(1, min(2 * PAIR_HEIGHT, round(image.shape[1] * scale)))
     picture = Image.fromarray(image).resize((width, PAIR_HEIGHT), Image.Resampling.LANCZOS)
@@ -84,7 +85,7 @@ def _outlined(image: NDArray[np.uint8], contours: Sequence[NDArray[np.floating]]
 
 
 def _width(picture: NDArray[np.uint8]) -> int:
-    return max(2, round(max(picture.shape[:2]) / 250))
+    return max(2, round(int(max(picture.shape[:2])) / 250))
 
 
 def _label(picture: Image.Image, corner: tuple[float, float], number: int) -> None:

@@ -47,7 +47,7 @@ def pyramid(image: NDArray[np.uint8]) -> list[Level]:
     """
     height, width = image.shape[:2]
     gray = torch.from_numpy(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)).float().div_(255)[None, None]
-    levels = []
+    levels: list[Level] = []
     index = round(2 * np.log2(FINEST_SCALE))
     while True:
         h, w = round(height / 2 ** (index / 2)), round(width / 2 ** (index / 2))
@@ -77,7 +77,9 @@ def find_patches(levels: list[Level], cell: int, budget: int) -> Patches:
         keep = _spread(saliency, block, share)
         remaining -= len(keep)
         weight_left -= weight
-        parts.append((xy[keep] * np.float32(level.scale), np.full(len(keep), level.index, np.int8), saliency[keep]))
+        parts.append(
+            ((xy[keep] * level.scale).astype(np.float32), np.full(len(keep), level.index, np.int8), saliency[keep])
+        )
     if not parts:
         return Patches(np.zeros((0, 2), np.float32), np.zeros(0, np.int8), np.zeros(0, np.float32))
     return Patches(*(np.concatenate(column) for column in zip(*parts[::-1], strict=True)))

@@ -1,9 +1,9 @@
 """Alignments -> verified alignments: is every pixel really the same, where the alignment says that it is?
 
 The reference is read again and warped into the query's frame, so that scale, rotation and mirror are undone; its dense
-descriptor maps are compared with the query's, cell by cell, within a small search window. A cheap look at the box of the
-agreeing neighbours comes first, so that many alignments can be tried; the alignment of those that pass is refined by
-maximising the correlation of the aligned pixels (ECC: Evangelidis and Psarakis, PAMI 2008).
+descriptor maps are compared with the query's, cell by cell, within a small search window. A cheap look at the box of
+the agreeing neighbours comes first, so that many alignments can be tried; the alignment of those that pass is refined
+by maximising the correlation of the aligned pixels (ECC: Evangelidis and Psarakis, PAMI 2008).
 
 The fine levels decide. Two photographs of one floor agree at coarse levels, a copy agrees at all of them: on held-out
 images the median similarity at levels -1 and 0 is 0.6 to 1.0 for copies and below 0.45 for everything else.
@@ -33,11 +33,18 @@ SCREEN_SEARCH, COARSE_SEARCH, FINE_SEARCH = 2, 2, 1
 CENTRE, WIDTH = 0.58, 0.06
 """Similarity at which a pixel is as likely copied as not, and the logistic's width; measured on held-out images."""
 
+BORDER = 3
+"""Cells at the edge of an image whose descriptors see more padding than image."""
+
 STRUCTURE = 4 / 255
 """Local standard deviation at which there is half as much to compare as there can be."""
 
+REGISTER_LEVEL, REGISTER_WINDOW, REGISTER_ERROR, REGISTER_UNEXPLAINED = -1, 3.0, 0.3, 0.35
+"""Exact register is judged on this level, in Gaussian windows of this sigma: the displacement in level pixels must be
+below the error, and so must the share of the images' difference that no displacement explains."""
+
 ECC_SHORT_SIDE, ECC_ROUNDS, ECC_PIXELS = 600, 40, 200
-"""The alignment is refined on a level of at most this short side, in at most so many rounds, on at least so many pixels."""
+"""The alignment is refined on a level of at most this short side, in so many rounds, on so many pixels at least."""
 
 ECC_MATCHING = 0.5
 """Similarity over which a pixel takes part in the refinement."""
@@ -89,7 +96,35 @@ def compare(network: DescriptorNet, encoded: Encoded, reference: list[Level], af
     for level, weight in zip(fine, weights, strict=True):
         similarity = _similarity(network, encoded, level, reference, affine, FINE_SEARCH)
         total += weight / sum(weights) * _to_image(similarity, level, encoded.size)
-    return 1 / (1 + np.exp((CENTRE - total) / WIDTH))
+    return np.asarray(1 / (1 + np.exp((CENTRE - total) / WIDTH)), np.float32)
+
+
+def registered(encoded: Encoded, reference: list[Level], affine: Affine) -> NDArray[np.float32]:
+    """Which query pixels are in exact register with the aligned reference, (H, W) float32 in [0, 1].
+
+    Two photographs of one floor look the same to descriptors; but no single affine map brings them to a third of a
+    pixel everywhere, as it does for a copy. The displacement that is left is the Lucas-Kanade step (IJCAI 1981) on
+    contrast-normalised pixels, believed where it explains the difference of the images.
+    """
+    level = next((one for one in encoded.levels if one.index >= REGISTER_LEVEL), encoded.levels[-1])
+    warped, _ = _warp(reference, level, affine)
+    own, other = (
+        LocalContrastNorm()(image[None, None])[0, 0].numpy() for image in (level.gray, torch.from_numpy(warped))
+    )
+    both = (own + other) / 2
+    dx, dy = (cv2.Sobel(both, cv2.CV_32F, *order, ksize=3) / 8 for order in ((1, 0), (0, 1)))
+    difference = other - own
+
+    def around(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(cv2.GaussianBlur(values, (0, 0), REGISTER_WINDOW), np.float32)
+
+    xx, yy, xy = around(dx * dx) + 1e-4, around(dy * dy) + 1e-4, around(dx * dy)
+    xt, yt = around(dx * difference), around(dy * difference)
+    determinant = xx * yy - xy * xy
+    u, v = (xy * yt - yy * xt) / determinant, (xy * xt - xx * yt) / determinant
+    unexplained = around((difference + dx * u + dy * v) ** 2) / (around(own * own) + 1e-3)
+    exact = (np.hypot(u, v) < REGISTER_ERROR) & (unexplained < REGISTER_UNEXPLAINED)
+    return np.asarray(cv2.resize(exact.astype(np.float32), encoded.size, interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def structure(encoded: Encoded) -> NDArray[np.float32]:
@@ -117,7 +152,9 @@ def stored_patches(encoded: Encoded, xy: NDArray[np.float32], level: NDArray[np.
     evidence = np.zeros((height, width), np.float32)
     for (x, y), one in zip(xy, level, strict=True):
         sigma = 8 * 2 ** (one / 2)
-        evidence += np.exp(-((rows - y) ** 2)[:, None] / (2 * sigma**2)) * np.exp(-((columns - x) ** 2) / (2 * sigma**2))
+        evidence += np.exp(-((rows - y) ** 2)[:, None] / (2 * sigma**2)) * np.exp(
+            -((columns - x) ** 2) / (2 * sigma**2)
+        )
     return 1 - np.exp(-evidence)
 
 
@@ -148,7 +185,9 @@ def _similarity(
     size = (STRIDE * (x1 - x0 + 2 * around), STRIDE * (y1 - y0 + 2 * around)) if window else None
     warped, inside = _warp(reference, level, affine, corner, size)
     other = torch.from_numpy(quantise(dense_map(network, torch.from_numpy(warped)))).float()
-    other = torch.nn.functional.pad(other[:, around or None : -around or None, around or None : -around or None], (radius,) * 4)
+    other = torch.nn.functional.pad(
+        other[:, around or None : -around or None, around or None : -around or None], (radius,) * 4
+    )
     height, width = own.shape[1:]
     best = torch.zeros(height, width)
     for dy in range(2 * radius + 1):
@@ -156,8 +195,17 @@ def _similarity(
             # Products of int8 sum exactly in float32, so the result does not depend on the order of summation.
             best = torch.maximum(best, (own * other[:, dy : dy + height, dx : dx + width]).sum(0))
     start = STRIDE * around
-    reached = inside[start :: STRIDE, start :: STRIDE][:height, :width]
-    return np.asarray(best.numpy() / QUANTISATION**2 * reached, np.float32)
+    reached = inside[start::STRIDE, start::STRIDE][:height, :width]
+    similarity = np.asarray(best.numpy() / QUANTISATION**2 * reached, np.float32)
+    return similarity if window else _trusted(similarity)
+
+
+def _trusted(similarity: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The map with its outermost cells replaced by those further in: padding makes all images alike there."""
+    rows, columns = (
+        np.arange(side).clip(min(BORDER, side // 2), max(side - 1 - BORDER, side // 2)) for side in similarity.shape
+    )
+    return np.asarray(similarity[np.ix_(rows, columns)], np.float32)
 
 
 def _warp(
@@ -191,4 +239,6 @@ def _to_image(cells: NDArray[np.float32], level: Level, size: tuple[int, int]) -
     """A map of cells on the query's pixels, bilinearly."""
     matrix = compose(level_frame(level), np.array([[STRIDE, 0, 0], [0, STRIDE, 0]], np.float64))
     matrix[:, 2] -= 0.5  # from image positions to pixel indices
-    return np.asarray(cv2.warpAffine(cells, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
+    return np.asarray(
+        cv2.warpAffine(cells, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32
+    )

@@ -1,0 +1,1 @@
+"""The descriptor: the network, its weights, its training, and encoding an image with it."""

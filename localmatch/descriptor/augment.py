@@ -144,10 +144,10 @@ def cut_window(image: NDArray[np.uint8], rng: np.random.Generator) -> tuple[NDAr
     if rng.random() < 0.5:
         quality = int(rng.integers(20, 96))
         _, encoded = cv2.imencode(".jpg", window, [cv2.IMWRITE_JPEG_QUALITY, quality])
-        recompressed = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+        recompressed = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)
     elif rng.random() < 0.5:
         smaller = max(16, round(side * rng.uniform(0.5, 1)))
-        recompressed = cv2.resize(window, (smaller, smaller), interpolation=cv2.INTER_AREA)
+        recompressed = np.asarray(cv2.resize(window, (smaller, smaller), interpolation=cv2.INTER_AREA), np.uint8)
     else:
         recompressed = window
     return _to_window(window), _to_window(recompressed)

@@ -25,9 +25,7 @@ def encode_reference(network: DescriptorNet, image: NDArray[np.uint8], budget: i
     """Encode a reference image, (H, W, 3) uint8 RGB, as at most `budget` patches."""
     levels = pyramid(image)
     patches = find_patches(levels, REFERENCE_CELL, budget)
-    rows = [
-        _read(dense_map(network, level.gray), level, patches.xy[patches.level == level.index]) for level in levels
-    ]
+    rows = [_read(dense_map(network, level.gray), level, patches.xy[patches.level == level.index]) for level in levels]
     return Encoded(_size(image), patches, _stack(rows), None, {}, ())
 
 
@@ -50,7 +48,8 @@ def encode_query(network: DescriptorNet, image: NDArray[np.uint8], budget: int) 
 @torch.inference_mode()
 def dense_map(network: DescriptorNet, gray: Tensor) -> Tensor:
     """The descriptor map of one level; (h, w) -> (64, ceil(h / 4), ceil(w / 4)) unit vectors."""
-    return network(gray[None, None])[0]
+    described: Tensor = network(gray[None, None])
+    return described[0]
 
 
 def _size(image: NDArray[np.uint8]) -> tuple[int, int]:

@@ -28,9 +28,11 @@ class LocalContrastNorm(nn.Module):
     FLOOR = 0.02
 
     def forward(self, image: Tensor) -> Tensor:
+        """Normalise; see the class."""
         # The shift by 0.5 keeps E[x^2] - E[x]^2 well conditioned in float32.
         shifted = image - 0.5
-        mean, square = box_mean(torch.cat([shifted, shifted * shifted], 1), self.WINDOW).split(1, 1)
+        moments = box_mean(torch.cat([shifted, shifted * shifted], 1), self.WINDOW)
+        mean, square = moments[:, :1], moments[:, 1:]
         deviation = (square - mean * mean).clamp_min(0).sqrt()
         return (shifted - mean) / (deviation + self.FLOOR)
 
@@ -69,6 +71,7 @@ class DescriptorNet(nn.Module):
         )
 
     def forward(self, image: Tensor) -> Tensor:
+        """Describe; see the class."""
         return functional.normalize(self.features(self.contrast(image)), dim=1)
 
 

@@ -68,4 +68,4 @@ def _texture(rng: np.random.Generator) -> NDArray[np.uint8]:
     low, high = field.min(), field.max()
     blend = ((field - low) / (high - low + 1e-6))[..., None]
     first, second = rng.integers(0, 256, 3), rng.integers(0, 256, 3)
-    return (first * (1 - blend) + second * blend).astype(np.uint8)
+    return np.asarray(first * (1 - blend) + second * blend, np.uint8)

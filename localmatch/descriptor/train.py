@@ -1,7 +1,8 @@
 """Self-supervised training of the descriptor: two views of a window, InfoNCE over the places that correspond.
 
-Loss: van den Oord et al., "Representation Learning with Contrastive Predictive Coding" (2018), symmetric, over all places
-of the batch. Every step draws from generators seeded by (seed, step), so that a resumed run equals an uninterrupted one.
+Loss: van den Oord et al., "Representation Learning with Contrastive Predictive Coding" (2018), symmetric, over all
+places of the batch. Every step draws from generators seeded by (seed, step), so that a resumed run equals an
+uninterrupted one.
 """
 
 from __future__ import annotations

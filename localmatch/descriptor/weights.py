@@ -47,7 +47,9 @@ def load_descriptor(path: Path | None = None) -> Descriptor:
         data = file.read_bytes()
         tensors = load(data)
     except (OSError, SafetensorError) as error:
-        raise WeightsError(f"cannot read descriptor weights {file}: {error}. Reinstall, or name another file.") from error
+        raise WeightsError(
+            f"cannot read descriptor weights {file}: {error}. Reinstall, or name another file."
+        ) from error
     digest = hashlib.sha256(data).hexdigest()
     if path is None and digest != SHIPPED_SHA256:
         raise WeightsError(f"{file} has SHA-256 {digest}, expected {SHIPPED_SHA256}: reinstall localmatch.")
@@ -80,4 +82,6 @@ def _fused(features: nn.Sequential) -> nn.Sequential:
             layers[-1] = fuse_conv_bn_eval(layers[-1], layer)  # type: ignore[type-var]
         else:
             layers.append(layer)
-    return nn.Sequential(*layers).to(memory_format=torch.channels_last)
+    fused = nn.Sequential(*layers)
+    fused.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return fused

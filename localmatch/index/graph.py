@@ -1,7 +1,7 @@
 """HNSW graphs (hnswlib) of int8 descriptors: built, checked before they are loaded, searched.
 
-hnswlib trusts its files: a flipped bit crashes the process or loads silently (see `check_graph`). The int8 descriptors are
-stored as whole float32 numbers, whose inner products are exact below 2^24, so similarities are the same on every CPU.
+hnswlib trusts its files: a flipped bit crashes the process or loads silently (see `check_graph`). The int8 descriptors
+are stored as whole float32 numbers, whose inner products are exact below 2^24: similarities are the same on every CPU.
 (Malkov and Yashunin, "Efficient and robust approximate nearest neighbor search using HNSW graphs", 2016.)
 """
 
@@ -96,8 +96,8 @@ class Graph:
         """The k nearest vertices of (N, 64) int8 queries.
 
         Returns:
-            vertex (N, k) int64 and similarity (N, k) int32, best first; vertex -1 and similarity -2^30 where the graph has
-            fewer than k vertices in reach.
+            vertex (N, k) int64 and similarity (N, k) int32, best first; vertex -1 and similarity -2^30 where the graph
+            has fewer than k vertices in reach.
         """
         vertex = np.full((len(descriptors), k), -1, np.int64)
         similarity = np.full((len(descriptors), k), -(1 << 30), np.int32)
@@ -165,7 +165,9 @@ def _check_rows(rows: NDArray[np.void], require) -> None:  # type: ignore[no-unt
     used = np.arange(2 * LINKS) < rows["count"][:, None]
     require((rows["count"] <= 2 * LINKS).all(), "too many links")
     require((rows["links"][used] < count).all(), "a link out of range")
-    require((np.bincount(rows["label"].clip(0, count), minlength=count + 1)[:count] == 1).all(), "labels not 0 to n - 1")
+    require(
+        (np.bincount(rows["label"].clip(0, count), minlength=count + 1)[:count] == 1).all(), "labels not 0 to n - 1"
+    )
     require(not rows["deleted"].any(), "a vector marked as deleted")
     vectors = rows["vector"]
     require((np.abs(vectors) <= 127).all() and (vectors == np.rint(vectors)).all(), "a vector that is not int8")

@@ -97,7 +97,9 @@ class ShardBuilder:
                 "xy": xy[order],
                 "level": level[order],
             }
-            save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path / "patches.safetensors")
+            save_file(
+                {name: np.ascontiguousarray(array) for name, array in arrays.items()}, path / "patches.safetensors"
+            )
             (path / "images.json").write_text(json.dumps(self.images))
         return Part(path.name, file_table(path), len(self.images), (len(self._count),), len(order))
 

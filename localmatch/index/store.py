@@ -93,7 +93,9 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         text = path.read_bytes()
     except OSError as error:
-        raise IndexError_(f"{folder} is not a localmatch index: {error.strerror}. Make one: localmatch index build") from None
+        raise IndexError_(
+            f"{folder} is not a localmatch index: {error.strerror}. Make one: localmatch index build"
+        ) from None
     try:
         record = json.loads(text)
         if record["format"] != FORMAT:

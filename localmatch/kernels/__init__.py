@@ -1,7 +1,7 @@
 """Compiled kernels: each op is defined in plain torch and has faster forms of the same name, signature and result.
 
-`backends()` tells which forms are live. A `backend=` argument, or the environment variable LOCALMATCH_BACKEND, names one;
-a named backend never falls back: it serves or raises `BackendError`.
+`backends()` tells which forms are live. A `backend=` argument, or the environment variable LOCALMATCH_BACKEND, names
+one; a named backend never falls back: it serves or raises `BackendError`.
 """
 
 from localmatch.kernels.dispatch import Backend, backends

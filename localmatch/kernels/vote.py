@@ -1,15 +1,15 @@
 """vote_peaks: votes for (log-scale, shift) in overlapping bins, and the strongest local maxima of each group.
 
 A pair of patches at query place q and reference place r whose scales differ by l half octaves says that the map is
-r = ratio * (q + shift) with ratio = 2^(l / 2): it votes for the shift r / ratio - q, in query pixels. Bins overlap by half
-in all three dimensions: log-scale bin j holds steps j and j + 1, shift bin (y, x) holds [y, y + 2) half bins. In a bin
-each query patch counts once, and each reference patch once:
+r = ratio * (q + shift) with ratio = 2^(l / 2): it votes for the shift r / ratio - q, in query pixels. Bins overlap by
+half in all three dimensions: log-scale bin j holds steps j and j + 1, shift bin (y, x) holds [y, y + 2) half bins. In a
+bin each query patch counts once, and each reference patch once:
 
     score = min( sum over query patches of their heaviest vote, sum over reference patches of their heaviest vote )
 
-so that a repeated texture, whose patches all match each other, does not flood a bin. A peak is a bin that no neighbour of
-its 3 x 3 x 3 exceeds. All integer: results are equal bit by bit on every backend. (Generalised Hough transform: Ballard
-1981; bins and one vote a feature: Lowe, IJCV 2004.)
+so that a repeated texture, whose patches all match each other, does not flood a bin. A peak is a bin that no neighbour
+of its 3 x 3 x 3 exceeds. All integer: results are equal bit by bit on every backend. (Generalised Hough transform:
+Ballard 1981; bins and one vote a feature: Lowe, IJCV 2004.)
 """
 
 from __future__ import annotations
@@ -75,18 +75,15 @@ def vote_peaks(
         raise ValueError(f"expected offsets rising from 0 to {count}, got {offsets[:3]} ... {offsets[-1:]}")
     if count and (level.min() < 0 or level.max() >= LEVELS or weight.min() < 0 or half_bin < 1):
         raise ValueError(f"expected level in [0, {LEVELS}), weight >= 0 and half_bin >= 1")
-    votes = (
-        np.ascontiguousarray(offsets, np.int64),
-        np.ascontiguousarray(query_patch, np.int32),
-        np.ascontiguousarray(reference_patch, np.int64),
-        np.ascontiguousarray(query_xy, np.int32),
-        np.ascontiguousarray(reference_xy, np.int32),
-        np.ascontiguousarray(level, np.int32),
-        np.ascontiguousarray(weight, np.int32),
+    offsets, reference_patch = np.ascontiguousarray(offsets, np.int64), np.ascontiguousarray(reference_patch, np.int64)
+    query_patch, query_xy, reference_xy, level, weight = (
+        np.ascontiguousarray(column, np.int32) for column in (query_patch, query_xy, reference_xy, level, weight)
     )
+    votes = (offsets, query_patch, reference_patch, query_xy, reference_xy, level, weight)
     if dispatch.choose(backend) == "cpp":
         return on_cpp(*votes, half_bin, peaks)
-    score, bins = on_torch(*(torch.from_numpy(column) for column in votes), half_bin, peaks)
+    o, qp, rp, qxy, rxy, lv, w = (torch.from_numpy(column) for column in votes)
+    score, bins = on_torch(o, qp, rp, qxy, rxy, lv, w, half_bin, peaks)
     return score.numpy(), bins.numpy()
 
 

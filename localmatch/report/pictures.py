@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from localmatch.api import Audit
 from localmatch.errors import ImageError
 from localmatch.geometry import scale_of
 from localmatch.images import Source, read
 from localmatch.overlay import heat_rgba, side_by_side
 from localmatch.records import Box, Region
+from localmatch.result import Audit
 
 PAGE_SIDE = 1024
 """Longest side of pictures on the page, in pixels; the heatmap file keeps the query's size."""

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from localmatch.api import Audit
 from localmatch.records import Region
+from localmatch.result import Audit
 
 CONFIDENCE = 0.95
 """Of the interval of the flagged share (Wilson 1927)."""

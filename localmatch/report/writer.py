@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 import localmatch
-from localmatch.api import Audit, Index, PathLike
+from localmatch.api import Index
 from localmatch.errors import ImageError, LocalmatchError
 from localmatch.images import Skipped, Source, expand
 from localmatch.index.build import Progress
@@ -22,6 +22,7 @@ from localmatch.kernels import backends
 from localmatch.report.page import write_page
 from localmatch.report.pictures import write_pictures
 from localmatch.report.results import audit_record, flagged_share
+from localmatch.result import Audit, PathLike
 
 
 def write_report(
@@ -115,7 +116,8 @@ def _resume(folder: Path, settings: dict[str, Any], overwrite: bool) -> dict[str
         same = marker.exists() and json.loads(marker.read_text()) == settings
         if not same and not overwrite:
             raise LocalmatchError(
-                f"{folder} holds a report of another index or other settings: choose another folder, or pass --overwrite."
+                f"{folder} holds a report of another index or other settings: choose another folder, "
+                "or pass --overwrite."
             )
         if not same:
             results.unlink()

@@ -1,0 +1,237 @@
+"""Share of planted copies that are found, by area and change, at a stated false-alarm rate; SIFT beside it.
+
+    python -m benchmarks.planted --references DIR --clean DIR --hosts DIR [--deepblend DIR] --out results/planted.json
+
+A copy is found when a region names the right reference with query-box IoU >= 0.5 and has p <= alpha. Hosts and clean
+test images are in no index, background or training set: of --hosts, every n-th image by sorted path is used, those
+that `train-descriptor --hold-out-every n` left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from scipy.stats import binomtest
+
+import localmatch as lm
+from benchmarks.environment import environment
+from benchmarks.planting import CHANGES, Planted, load, plant
+from benchmarks.sift import SiftIndex
+from localmatch.calibration import p_value
+from localmatch.images import Source, expand
+
+ALPHA, IOU = 0.01, 0.5
+AREA_BINS: tuple[tuple[float, float], ...] = ((0.0, 0.05), (0.05, 0.12), (0.12, 1.0))
+console: Console = Console(stderr=True)
+
+
+def main() -> None:
+    """Run the benchmark and write one JSON file."""
+    arguments = _arguments()
+    references = images_in(arguments.references)
+    extra = images_in([p / "data" for p in arguments.deepblend]) if arguments.deepblend else []
+    references_all = references + [p for p in extra if "mask" not in p.name]
+    clean = images_in(arguments.clean)
+    held_out = sorted(images_in(arguments.hosts))[:: arguments.hold_out_every]
+    rng = np.random.default_rng(0)
+    background = [clean[i] for i in rng.permutation(len(clean))[: arguments.background]]
+    chosen = rng.permutation(len(held_out))[: arguments.clean_queries]
+    clean_queries = [p for p in clean if p not in set(background)] + [held_out[i] for i in chosen]
+    with tempfile.TemporaryDirectory() as folder:
+        index, cost = build(Path(folder) / "index.lmx", references_all, background)
+        result: dict[str, Any] = {"environment": environment(), "split": arguments.split, "cost": cost}
+        seeds = range(arguments.first_seed, arguments.first_seed + arguments.queries)
+        planted = [plant(references, held_out, change, seed) for change in CHANGES for seed in seeds]
+        result["counts"] = {
+            "references": len(references_all),
+            "background": len(background),
+            "planted": len(planted),
+            "clean": len(clean_queries),
+        }
+        result["localmatch"] = measure("localmatch", localmatch_system(index), planted, references, clean_queries)
+        if arguments.deepblend:
+            result["deepblend"] = [row for folder in arguments.deepblend for row in deepblend(index, folder)]
+    result["cost"]["peak_memory_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    if not arguments.no_sift:
+        console.print("SIFT baseline: indexing")
+        system = sift_system(references, background)
+        result["sift"] = measure("SIFT", system, planted, references, clean_queries)
+    arguments.out.write_text(json.dumps(result, indent=1))
+    print(json.dumps({k: v for k, v in result.items() if k != "environment"}, indent=1))
+
+
+def images_in(folders: Sequence[Path]) -> list[Path]:
+    """All images below folders."""
+    return [Path(item.name) for item in expand(folders) if isinstance(item, Source)]
+
+
+def build(folder: Path, references: Sequence[Path], background: Sequence[Path]) -> tuple[lm.Index, dict[str, Any]]:
+    """An index, calibrated, and what it cost."""
+    start = time.perf_counter()
+    index = lm.Index.build(references, folder, progress=_counter("building", len(references)))
+    built = time.perf_counter() - start
+    start = time.perf_counter()
+    index.calibrate(background, progress=_counter("calibrating", 2 * len(background)))
+    return index, {
+        "build_images_per_s": len(references) / built,
+        "calibrate_images_per_s": len(background) / (time.perf_counter() - start),
+        "bytes_per_image": index.info()["bytes_per_image"],
+    }
+
+
+def _counter(what: str, total: int) -> Callable[[str], None]:
+    """A progress bar that advances at every call."""
+    ticks = iter(track(range(total), what, console=console))
+
+    def advance(_: str) -> None:
+        next(ticks, None)
+
+    return advance
+
+
+Found = list[tuple[str, tuple[float, ...], float, Any]]
+"""Regions of an image: reference path, query box, p-value, mask or None."""
+
+
+def localmatch_system(index: lm.Index) -> Callable[[Any], Found]:
+    """Localmatch as a function from an image to what it found."""
+
+    def run(image: Any) -> Found:
+        audit = index.audit(image, ALPHA)
+        return [(r.reference, r.query_box, r.p_value if r.p_value is not None else 1.0, r.mask) for r in audit.regions]
+
+    return run
+
+
+def sift_system(references: Sequence[Path], background: Sequence[Path]) -> Callable[[Any], Found]:
+    """The SIFT baseline, with its inliers calibrated on the same background in the same way."""
+    index = SiftIndex(references)
+    best = [index.search(load(path))[:1] for path in track(background, "calibrating SIFT", console=console)]
+    scores = np.array([match[0].inliers if match else 0 for match in best], np.float64)
+
+    def run(image: Any) -> Found:
+        return [(str(references[m.reference]), m.box, p_value(m.inliers, scores), None) for m in index.search(image)]
+
+    return run
+
+
+def measure(
+    name: str,
+    system: Callable[[Any], Found],
+    planted: Sequence[Planted],
+    references: Sequence[Path],
+    clean: Sequence[Path],
+) -> dict[str, Any]:
+    """Recall by area and change, false-alarm rate, mask IoU and seconds a query."""
+    rows: list[dict[str, Any]] = []
+    for query in track(planted, name, console=console):
+        start = time.perf_counter()
+        found = system(query.image)
+        seconds = time.perf_counter() - start
+        right = [f for f in found if f[0] == str(references[query.reference]) and box_iou(f[1], query.query_box) >= IOU]
+        hit = min(right, key=lambda f: f[2], default=None)
+        rows.append(
+            {
+                "change": query.change,
+                "area": query.area,
+                "domain": references[query.reference].parts[-2],
+                "located": hit is not None,
+                "found": hit is not None and hit[2] <= ALPHA,
+                "first": bool(found) and bool(right) and found[0][0] == right[0][0],
+                "mask_iou": None if hit is None or hit[3] is None else mask_iou(hit[3], query.mask),
+                "seconds": seconds,
+            }
+        )
+    flagged: list[dict[str, Any]] = []
+    for path in track(clean, f"{name}, clean", console=console):
+        best = min((f[2] for f in system(load(path))), default=1.0)
+        flagged.append({"image": path.name, "p": best})
+    return summary(rows, flagged) | {"rows": rows, "clean_flagged": [f for f in flagged if f["p"] <= ALPHA]}
+
+
+def summary(rows: Sequence[dict[str, Any]], flagged: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The numbers that are reported."""
+    over: list[dict[str, Any]] = [row for row in rows if row["area"] >= 0.05]
+    ious = [row["mask_iou"] for row in rows if row["mask_iou"] is not None]
+    return {
+        "far": share([bool(f["p"] <= ALPHA) for f in flagged]),
+        "plain_over_5_percent": share([r["found"] for r in over if r["change"] == "plain"]),
+        "all_over_5_percent": share([r["found"] for r in over]),
+        "located_over_5_percent": share([r["located"] for r in over]),
+        "by_area": {f"{a}-{b}": share([r["found"] for r in rows if a <= r["area"] < b]) for a, b in AREA_BINS},
+        "located_by_area": {
+            f"{a}-{b}": share([r["located"] for r in rows if a <= r["area"] < b]) for a, b in AREA_BINS
+        },
+        "by_change_over_5_percent": {c: share([r["found"] for r in over if r["change"] == c]) for c in CHANGES},
+        "mean_mask_iou": float(np.mean(ious)) if ious else None,
+        "seconds_per_query": float(np.mean([row["seconds"] for row in rows])),
+    }
+
+
+def share(hits: Sequence[bool]) -> dict[str, float]:
+    """A share with its Wilson interval."""
+    if not hits:
+        return {"n": 0}
+    interval = binomtest(sum(hits), len(hits)).proportion_ci(0.95, "wilson")
+    return {"share": sum(hits) / len(hits), "n": len(hits), "low": float(interval.low), "high": float(interval.high)}
+
+
+def box_iou(first: Sequence[float], second: Sequence[float]) -> float:
+    """Intersection over union of two boxes."""
+    width = min(first[2], second[2]) - max(first[0], second[0])
+    height = min(first[3], second[3]) - max(first[1], second[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    areas = sum((b[2] - b[0]) * (b[3] - b[1]) for b in (first, second))
+    return float(width * height / (areas - width * height))
+
+
+def mask_iou(first: Any, second: Any) -> float:
+    """Intersection over union of two masks."""
+    return float((first & second).sum() / (first | second).sum())
+
+
+def deepblend(index: lm.Index, folder: Path) -> list[dict[str, Any]]:
+    """Real composites: is the pasted object found in its source, and the background in its target?"""
+    rows = []
+    for path in sorted((folder / "results").glob("[1-5]_*_pass.png")):
+        number = path.name[0]
+        audit = index.audit(path, ALPHA)
+        row: dict[str, Any] = {"query": path.name, "flagged": audit.flagged}
+        for role in ("source", "target"):
+            own = [r for r in audit.regions if Path(r.reference).name == f"{number}_{role}.png"]
+            row[role] = [{"p": r.p_value, "box": r.query_box, "area": r.area_fraction} for r in own]
+        rows.append(row)
+    return rows
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--references", type=Path, nargs="+", required=True)
+    parser.add_argument("--clean", type=Path, nargs="+", required=True, help="images in no index")
+    parser.add_argument("--hosts", type=Path, nargs="+", required=True, help="images that copies are pasted into")
+    parser.add_argument("--hold-out-every", type=int, default=5, help="use every n-th host")
+    parser.add_argument("--deepblend", type=Path, nargs="*", default=[])
+    parser.add_argument("--background", type=int, default=150, help="clean images to calibrate on")
+    parser.add_argument("--queries", type=int, default=20, help="planted copies a change")
+    parser.add_argument("--clean-queries", type=int, default=100, help="clean images besides those left of --clean")
+    parser.add_argument("--first-seed", type=int, default=1000, help="1000 evaluates, 0 to 999 are for development")
+    parser.add_argument("--no-sift", action="store_true")
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    arguments.split = "evaluation" if arguments.first_seed >= 1000 else "development"
+    return arguments
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""Photos that scikit-image bundles, and one small index of them for all tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from skimage import data
+
+import localmatch as lm
+
+TRAIN = ("chelsea", "coffee", "rocket", "camera", "coins", "page")
+CLEAN = ("brick", "gravel", "grass", "immunohistochemistry")
+
+
+def photo(name: str) -> NDArray[np.uint8]:
+    return np.asarray(Image.fromarray(np.asarray(getattr(data, name)())).convert("RGB"))
+
+
+def save(image: NDArray[np.uint8], path: Path) -> Path:
+    Image.fromarray(image).save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def train_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("train")
+    for name in TRAIN:
+        save(photo(name), folder / f"{name}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def clean_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 tiles of photos that are not in the index."""
+    folder = tmp_path_factory.mktemp("clean")
+    for name in CLEAN:
+        image = photo(name)
+        for number, (y, x) in enumerate((y, x) for y in (0, 170) for x in (0, 128, 256)):
+            save(image[y : y + 256, x : x + 256], folder / f"{name}-{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def index_path(train_folder: Path, clean_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A calibrated index; tests that change an index copy it."""
+    path = tmp_path_factory.mktemp("index") / "train.lmx"
+    lm.Index.build([train_folder], path).calibrate([clean_folder])
+    return path
+
+
+@pytest.fixture(scope="session")
+def index(index_path: Path) -> lm.Index:
+    return lm.Index.open(index_path)
+
+
+@pytest.fixture
+def copied_index(index_path: Path, tmp_path: Path) -> Path:
+    import shutil
+
+    return Path(shutil.copytree(index_path, tmp_path / "copy.lmx"))
+
+
+@pytest.fixture(scope="session")
+def planted() -> Callable[..., NDArray[np.uint8]]:
+    """Pastes a piece into a photo that is in no index."""
+
+    def paste(piece: NDArray[np.uint8], x: int = 150, y: int = 200, host: str = "brick") -> NDArray[np.uint8]:
+        picture = photo(host).copy()
+        picture[y : y + piece.shape[0], x : x + piece.shape[1]] = piece
+        return picture
+
+    return paste
+
+
+def box_iou(first: tuple[float, ...], second: tuple[float, ...]) -> float:
+    width = min(first[2], second[2]) - max(first[0], second[0])
+    height = min(first[3], second[3]) - max(first[1], second[1])
+    shared = max(width, 0) * max(height, 0)
+    areas = sum((b[2] - b[0]) * (b[3] - b[1]) for b in (first, second))
+    return shared / (areas - shared)

@@ -1,0 +1,134 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import photo
+
+from localmatch.descriptor.augment import ViewMaker
+from localmatch.descriptor.encode import dense_map, encode_query, encode_reference
+from localmatch.descriptor.network import DescriptorNet, LocalContrastNorm, box_mean
+from localmatch.descriptor.train import Recipe, _windows, info_nce, train
+from localmatch.descriptor.weights import SHIPPED, load_descriptor, save_weights
+from localmatch.errors import WeightsError
+
+
+def rank1(network: DescriptorNet, folder: Path) -> float:
+    """Share of places whose counterpart is the nearest, on changed views of photos that training did not see."""
+    torch.manual_seed(0)
+    plain, recompressed = _windows(sorted(folder.iterdir()), Recipe(windows=12, synthetic_share=0), 0)
+    with torch.inference_mode():
+        return info_nce(network, ViewMaker(32)(plain, recompressed))[1]
+
+
+def test_shipped_weights_are_trained(train_folder: Path) -> None:
+    trained = rank1(load_descriptor().network, train_folder)
+    random = rank1(DescriptorNet().eval(), train_folder)
+    assert trained > 0.6
+    assert trained > random + 0.2
+
+
+def test_weights_under_2_mb() -> None:
+    assert SHIPPED.stat().st_size < 2_000_000
+
+
+def test_one_dense_pass_sees_only_the_receptive_field() -> None:
+    network = load_descriptor().network
+    image = torch.rand(120, 160)
+    changed = image.clone()
+    changed[:, 120:] = torch.rand(120, 40)
+    same = (dense_map(network, image) - dense_map(network, changed)).abs().amax((0, 1)) < 1e-3
+    assert same[: (120 - 30) // 4].all()
+    assert not same[32:].any()
+
+
+@pytest.mark.parametrize("shape", [(24, 24), (48, 61), (120, 160)])
+def test_box_mean_is_the_mean(shape: tuple[int, int]) -> None:
+    image = torch.rand(1, 2, *shape)
+    padded = torch.nn.functional.pad(image, (4, 4, 4, 4), mode="replicate")
+    expected = torch.nn.functional.avg_pool2d(padded, 9, 1)
+    assert torch.allclose(box_mean(image, 9), expected, atol=1e-5)
+
+
+def test_contrast_and_brightness_do_not_matter() -> None:
+    image = torch.from_numpy(photo("coffee")[:200, :200, 0].copy()).float()[None, None] / 255
+    norm = LocalContrastNorm()
+    textured = norm(image).abs() > 0.5
+    assert (norm(image)[textured] - norm(0.6 * image + 0.3)[textured]).abs().mean() < 0.2
+
+
+def test_mirrored_descriptors_are_those_of_the_mirrored_image() -> None:
+    network, image = load_descriptor().network, photo("chelsea")
+    query = encode_query(network, image, 800)
+    flipped = encode_query(network, np.ascontiguousarray(image[:, ::-1]), 800)
+    assert query.mirrored is not None
+    there = {
+        (round(x), round(y), int(v)): d
+        for (x, y), v, d in zip(flipped.patches.xy, flipped.patches.level, flipped.descriptors, strict=True)
+    }
+    same = [
+        float(m.astype(int) @ there[key].astype(int)) / 300**2
+        for (x, y), v, m in zip(query.patches.xy, query.patches.level, query.mirrored, strict=True)
+        if (key := (round(image.shape[1] - x), round(y), int(v))) in there
+    ]
+    assert len(same) > 100
+    assert np.median(same) > 0.99
+
+
+@pytest.mark.parametrize("size", [(1, 1), (20, 400), (100, 100), (301, 199)])
+def test_encoding_has_one_descriptor_a_patch(size: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    encoded = encode_reference(load_descriptor().network, image, 200)
+    assert encoded.descriptors.shape == (len(encoded.patches), 64)
+    assert encoded.size == (size[1], size[0])
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "truncated", "other names", "other shapes"])
+def test_wrong_weights_are_refused(damage: str, tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    if damage == "empty":
+        path.write_bytes(b"")
+    elif damage == "truncated":
+        path.write_bytes(SHIPPED.read_bytes()[:-1000])
+    elif damage == "other names":
+        save_weights(torch.nn.Linear(3, 3), path, {})  # type: ignore[arg-type]
+    elif damage == "other shapes":
+        network = DescriptorNet()
+        network.features[0] = torch.nn.Conv2d(1, 16, 3, bias=False)
+        save_weights(network, path, {})
+    with pytest.raises(WeightsError, match=str(path)):
+        load_descriptor(path)
+
+
+def test_changed_shipped_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_weights(DescriptorNet(), path, {})
+    monkeypatch.setattr("localmatch.descriptor.weights.SHIPPED", path)
+    with pytest.raises(WeightsError, match="SHA-256"):
+        load_descriptor()
+
+
+def test_training_resumes_where_it_was_killed(
+    train_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("localmatch.descriptor.train.CHECKPOINT_EVERY", 2)
+    recipe = Recipe(steps=4, windows=2, points=8)
+    images = sorted(train_folder.iterdir())
+    train(images, tmp_path / "whole.safetensors", recipe)
+
+    calls = 0
+
+    def killed(*_: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls > 3:
+            raise KeyboardInterrupt
+        return info_nce(*_)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("localmatch.descriptor.train.info_nce", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(images, tmp_path / "resumed.safetensors", recipe)
+    monkeypatch.setattr("localmatch.descriptor.train.info_nce", info_nce)
+    train(images, tmp_path / "resumed.safetensors", recipe)
+    whole, resumed = (load_descriptor(tmp_path / f"{n}.safetensors") for n in ("whole", "resumed"))
+    assert whole.digest == resumed.digest
