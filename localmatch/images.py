@@ -63,16 +63,16 @@ class Skipped:
 def expand(inputs: Iterable[str | os.PathLike[str]]) -> Iterator[Source | Skipped]:
     """Sources of files, folders (recursive, sorted), `*.txt` lists, `.tar` and `.parquet` files.
 
-    A file that comes twice is given once. Links that lead back into their own folder are followed once.
+    """Sources of files, folders (recursive, sorted), `*.txt` lists, `.tar` and `.parquet` files.
     """
     seen: set[str] = set()
     for item in inputs:
         for found in _expand_one(os.path.abspath(os.fspath(item)), set()):
             if isinstance(found, Source):
-                if found.name in seen:
-                    found = Skipped(found.name, "listed twice; used once")
-                else:
-                    seen.add(found.name)
+                real = os.path.realpath(found.name)
+                if real in seen:
+                    found = Skipped(found.name, "the same file came before; used once")
+                seen.add(real)
             yield found
 
 

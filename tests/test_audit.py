@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import box_iou, photo, save
+from helpers import box_iou, photo, save
 from PIL import Image
 
 import localmatch as lm

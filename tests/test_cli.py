@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import photo, save
+from helpers import photo, save
 from typer.testing import CliRunner
 
 import localmatch as lm

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import photo
+from helpers import photo
 
 from localmatch.descriptor.augment import ViewMaker
 from localmatch.descriptor.encode import dense_map, encode_query, encode_reference

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TRAIN, photo, save
+from helpers import TRAIN, photo, save
 
 import localmatch as lm
 from localmatch.errors import CorruptIndexError, IncompatibleIndexError, IndexError_

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from localmatch.descriptor.network import DIMENSION, DescriptorNet, read_at
-from localmatch.patches import QUERY_CELL, REFERENCE_CELL, find_patches, pyramid
+from localmatch.patches import QUERY_SPACING, REFERENCE_SPACING, find_patches, pyramid
 from localmatch.records import Encoded, Level
 
 QUANTISATION = 300
@@ -24,7 +24,7 @@ def quantise(descriptors: Tensor) -> NDArray[np.int8]:
 def encode_reference(network: DescriptorNet, image: NDArray[np.uint8], budget: int) -> Encoded:
     """Encode a reference image, (H, W, 3) uint8 RGB, as at most `budget` patches."""
     levels = pyramid(image)
-    patches = find_patches(levels, REFERENCE_CELL, budget)
+    patches = find_patches(levels, REFERENCE_SPACING, budget)
     rows = [_read(dense_map(network, level.gray), level, patches.xy[patches.level == level.index]) for level in levels]
     return Encoded(_size(image), patches, _stack(rows), None, {}, ())
 
@@ -33,7 +33,7 @@ def encode_reference(network: DescriptorNet, image: NDArray[np.uint8], budget: i
 def encode_query(network: DescriptorNet, image: NDArray[np.uint8], budget: int) -> Encoded:
     """Encode a query image, (H, W, 3) uint8 RGB, as at most `budget` patches, each also as seen in a mirror."""
     levels = pyramid(image)
-    patches = find_patches(levels, QUERY_CELL, budget)
+    patches = find_patches(levels, QUERY_SPACING, budget)
     plain, mirrored, maps = [], [], {}
     for level in levels:
         xy = patches.xy[patches.level == level.index]
