@@ -63,7 +63,7 @@ class Skipped:
 def expand(inputs: Iterable[str | os.PathLike[str]]) -> Iterator[Source | Skipped]:
     """Sources of files, folders (recursive, sorted), `*.txt` lists, `.tar` and `.parquet` files.
 
-    """Sources of files, folders (recursive, sorted), `*.txt` lists, `.tar` and `.parquet` files.
+    A file that comes twice, by its name or by a link, is given once. Folders that links lead back to are left out.
     """
     seen: set[str] = set()
     for item in inputs:
