@@ -20,6 +20,9 @@ TOLERANCE = 5.0
 TOLERANCE_LEVEL = 2.5
 """Level pixels added to the tolerance, for the error of a patch centre."""
 
+TIGHTENING = (1.0, 0.6, 0.4)
+"""Share of the tolerance in each round of fitting: chance agreements of coarse patches bend the map of the first."""
+
 SAME_PART = 0.4
 """Alignments whose inlier boxes have a higher intersection over union show the same part of the query."""
 
@@ -87,8 +90,8 @@ def _fit(neighbours: Neighbours, group: NDArray[np.int64], voters: NDArray[np.in
     if similarity is None or not 0.5 < scale_of(similarity) / ratio < 2:
         return None
     affine = similarity * np.array([[flip[0], 1, 1]])
-    for _ in range(3):
-        inliers = _agreeing(neighbours, group, affine)
+    for share in TIGHTENING:
+        inliers = _agreeing(neighbours, group, affine, share)
         if len(inliers) < MIN_INLIERS:
             return None
         source, target = neighbours.query_xy[inliers].astype(float), neighbours.reference_xy[inliers].astype(float)
@@ -97,7 +100,7 @@ def _fit(neighbours: Neighbours, group: NDArray[np.int64], voters: NDArray[np.in
         stretch = np.linalg.svd(affine[:, :2], compute_uv=False)
         if stretch[0] > 1.7 * stretch[1] or (np.linalg.det(affine[:, :2]) < 0) != mirrored:
             return None
-    inliers = _agreeing(neighbours, group, affine)
+    inliers = _agreeing(neighbours, group, affine, TIGHTENING[-1])
     if len(inliers) < MIN_INLIERS:
         return None
     xy = neighbours.query_xy[inliers]
@@ -106,13 +109,15 @@ def _fit(neighbours: Neighbours, group: NDArray[np.int64], voters: NDArray[np.in
     return Alignment(reference, affine, int(neighbours.evidence[inliers].sum()), inliers, box)
 
 
-def _agreeing(neighbours: Neighbours, group: NDArray[np.int64], affine: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Neighbours of a group that a map explains, each query patch and each reference patch once."""
+def _agreeing(
+    neighbours: Neighbours, group: NDArray[np.int64], affine: NDArray[np.float64], share: float
+) -> NDArray[np.int64]:
+    """Neighbours of a group that a map explains within a share of the tolerance, each patch once on both sides."""
     ratio = scale_of(affine)
     miss = np.linalg.norm(project(affine, neighbours.query_xy[group]) - neighbours.reference_xy[group], axis=1)
     level_px = 2 ** (neighbours.query_level[group] / 2)
     step = neighbours.reference_level[group].astype(float) - neighbours.query_level[group]
-    close = miss <= ratio * (TOLERANCE + TOLERANCE_LEVEL * level_px)
+    close = miss <= share * ratio * (TOLERANCE + TOLERANCE_LEVEL * level_px)
     inliers = group[close & (np.abs(step - 2 * np.log2(ratio)) <= 1.3)]
     order = inliers[np.argsort(-neighbours.evidence[inliers], kind="stable")]
     order = order[np.sort(np.unique(neighbours.query_patch[order], return_index=True)[1])]

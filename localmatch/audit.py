@@ -131,6 +131,5 @@ def _verify(
         xy, level = neighbours.query_xy[alignment.inliers], neighbours.query_level[alignment.inliers]
         evidence = verification.stored_patches(encoded, xy, level)
         return alignment.affine, evidence, np.full_like(evidence, UNKNOWN_REGISTER)
-    affine = verification.refine(searcher.network, encoded, levels, alignment)
-    evidence = verification.compare(searcher.network, encoded, levels, affine)
-    return affine, evidence, verification.registered(encoded, levels, affine)
+    affine, registered = verification.refine(searcher.network, encoded, levels, alignment)
+    return affine, verification.compare(searcher.network, encoded, levels, affine), registered

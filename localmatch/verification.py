@@ -21,13 +21,13 @@ from localmatch.descriptor.network import STRIDE, DescriptorNet, LocalContrastNo
 from localmatch.geometry import Affine, compose, invert, level_frame, scale_of
 from localmatch.records import Alignment, Encoded, Level
 
-SCREEN_LEVELS, COARSE_LEVELS = (0, 1), (1, 2, 3)
-"""Levels of the first look, and those that tell where to refine the alignment."""
+SCREEN_LEVELS = (0, 1)
+"""Levels of the first look, which also tell where to refine the alignment."""
 
 FINE_LEVELS = {-1: 0.3, 0: 0.4, 1: 0.3}
 """Levels that decide, with their weights; of small images only those that exist."""
 
-SCREEN_SEARCH, COARSE_SEARCH, FINE_SEARCH = 2, 2, 1
+SCREEN_SEARCH, FINE_SEARCH = 2, 1
 """Radius of the search windows, in descriptor cells."""
 
 CENTRE, WIDTH = 0.58, 0.06
@@ -46,8 +46,8 @@ below the error, and so must the share of the images' difference that no displac
 ECC_SHORT_SIDE, ECC_ROUNDS, ECC_PIXELS = 600, 40, 200
 """The alignment is refined on a level of at most this short side, in so many rounds, on so many pixels at least."""
 
-ECC_MATCHING = 0.5
-"""Similarity over which a pixel takes part in the refinement."""
+ECC_MATCHING, ECC_EDGE = 0.6, 17
+"""Similarity over which pixels take part in the refinement, and the width, in pixels, of what is shaved off them."""
 
 ECC_MAX_CHANGE = 0.15
 """A refinement that changes the linear part by more has run away and is dropped."""
@@ -63,29 +63,49 @@ def screen(network: DescriptorNet, encoded: Encoded, reference: list[Level], ali
     return max((float(np.percentile(look, 75)) for look in looks if look.size), default=0.0)
 
 
-def refine(network: DescriptorNet, encoded: Encoded, reference: list[Level], alignment: Alignment) -> Affine:
-    """The alignment that maximises the correlation of the aligned pixels; the old one where that finds none."""
+def refine(
+    network: DescriptorNet, encoded: Encoded, reference: list[Level], alignment: Alignment
+) -> tuple[Affine, NDArray[np.float32]]:
+    """The alignment or, where more pixels are in exact register with it, the one that maximises their correlation.
+
+    Returns:
+        The affine map, and what `registered` says of it.
+    """
     affine = alignment.affine
-    levels = [one for one in encoded.levels if one.index in COARSE_LEVELS] or list(encoded.levels)
-    agreeing = [_similarity(network, encoded, one, reference, affine, COARSE_SEARCH) for one in levels]
+    before = registered(encoded, reference, affine)
+    levels = [one for one in encoded.levels if one.index in SCREEN_LEVELS] or [encoded.levels[0]]
+    alike = [
+        _to_image(_similarity(network, encoded, one, reference, affine, SCREEN_SEARCH), one, encoded.size)
+        for one in levels
+    ]
+    matching = (np.mean(alike, axis=0) > ECC_MATCHING).astype(np.uint8)
+    # Contrast normalisation sees the host at the edge of a copy, which would bend the map.
+    inner = cv2.erode(matching, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (ECC_EDGE, ECC_EDGE)))
+    moved = _maximise_correlation(encoded, reference, affine, inner if inner.sum() >= ECC_PIXELS else matching)
+    if moved is None:
+        return affine, before
+    after = registered(encoded, reference, moved)
+    return (moved, after) if (after * matching).sum() > (before * matching).sum() else (affine, before)
+
+
+def _maximise_correlation(
+    encoded: Encoded, reference: list[Level], affine: Affine, mask: NDArray[np.uint8]
+) -> Affine | None:
+    """The affine map near `affine` at which the contrast-normalised pixels of a mask correlate best, if any."""
     level = next(one for one in encoded.levels if min(one.gray.shape) <= ECC_SHORT_SIDE)
-    size = level.gray.shape[1], level.gray.shape[0]
     warped, inside = _warp(reference, level, affine)
-    matching = np.mean([cv2.resize(one, size) for one in agreeing], axis=0) > ECC_MATCHING
-    mask = (matching & inside).astype(np.uint8)
-    if mask.sum() < ECC_PIXELS:
-        return affine
-    plain = [LocalContrastNorm()(image[None, None])[0, 0].numpy() for image in (level.gray, torch.from_numpy(warped))]
+    chosen = cv2.resize(mask, inside.shape[::-1], interpolation=cv2.INTER_NEAREST) * inside
+    if chosen.sum() < ECC_PIXELS:
+        return None
+    own, other = (LocalContrastNorm()(one[None, None])[0, 0].numpy() for one in (level.gray, torch.from_numpy(warped)))
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, ECC_ROUNDS, 1e-4)
     start = np.eye(2, 3, dtype=np.float32)
     try:
-        _, step = cv2.findTransformECC(plain[0], plain[1], start, cv2.MOTION_AFFINE, criteria, mask, 5)
+        _, step = cv2.findTransformECC(own, other, start, cv2.MOTION_AFFINE, criteria, chosen.astype(np.uint8), 3)
     except cv2.error:  # OpenCV raises when the correlation does not rise
-        return affine
+        return None
     moved = compose(level_frame(level), compose(step.astype(np.float64), invert(level_frame(level))))
-    if np.abs(moved[:, :2] - np.eye(2)).max() > ECC_MAX_CHANGE:
-        return affine
-    return compose(affine, moved)
+    return compose(affine, moved) if np.abs(moved[:, :2] - np.eye(2)).max() < ECC_MAX_CHANGE else None
 
 
 def compare(network: DescriptorNet, encoded: Encoded, reference: list[Level], affine: Affine) -> NDArray[np.float32]:
