@@ -59,7 +59,7 @@ class Background:
             CorruptIndexError: A file was changed or does not hold what the manifest says.
         """
         path = folder / "background" / part.name
-        check_files(path, part)
+        check_files(path, part, {"scores.json", *(f"fold-{fold}.hnsw" for fold in range(FOLDS))})
         try:
             scores = np.asarray(json.loads((path / "scores.json").read_text()), np.float64)
             if scores.shape != (part.images,) or not np.isfinite(scores).all():

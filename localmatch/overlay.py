@@ -20,7 +20,7 @@ COLOURS = ((230, 57, 70), (29, 120, 180), (244, 162, 0), (42, 157, 80), (150, 70
 COLORMAP = "inferno"
 """Matplotlib's table for heat."""
 
-OPACITY = 0.65
+OPACITY = 0.5
 """Of the hottest pixel."""
 
 PAIR_HEIGHT = 512
@@ -29,7 +29,7 @@ PAIR_HEIGHT = 512
 
 def heat_rgba(heatmap: NDArray[np.float32]) -> NDArray[np.uint8]:
     """(H, W, 4) uint8: the heat's colour, and the heat itself as opacity; nothing is stretched."""
-    rgba = (colormaps[COLORMAP](0.25 + 0.75 * heatmap) * 255).round().astype(np.uint8)
+    rgba = (colormaps[COLORMAP](0.2 + 0.6 * heatmap) * 255).round().astype(np.uint8)
     rgba[..., 3] = (heatmap * 255).round()
     return np.asarray(rgba, np.uint8)
 

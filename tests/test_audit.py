@@ -88,12 +88,12 @@ def test_clean_images_are_not_flagged(host: str, index: lm.Index) -> None:
 def test_two_pieces_of_two_references(index: lm.Index, planted) -> None:
     image = planted(photo("chelsea")[60:190, 110:310], 20, 20)
     image[300:480, 250:450] = piece()
-    regions = index.audit(image).regions[:2]
+    regions = index.audit(image, 0.05).regions[:2]
     assert {Path(r.reference).stem for r in regions} == {"chelsea", "coffee"}
 
 
 def test_a_whole_reference_is_its_own_copy(index: lm.Index) -> None:
-    region = index.audit(photo("chelsea")).regions[0]
+    region = index.audit(photo("chelsea"), 0.05).regions[0]
     assert region.area_fraction > 0.9
     assert np.allclose(region.affine, [[1, 0, 0], [0, 1, 0]], atol=0.02) or np.abs(region.affine[:, 2]).max() < 1
     assert region.references_sharing == 1
@@ -113,7 +113,7 @@ FORMS = {
 def test_every_form_of_image_gives_the_same(index: lm.Index, planted, tmp_path: Path) -> None:
     image = planted(piece())[150:450, 100:420]
     path = save(np.ascontiguousarray(image), tmp_path / "query.png")
-    scores = {form: index.audit(make(path, np.ascontiguousarray(image))).score for form, make in FORMS.items()}
+    scores = {form: index.audit(make(path, np.ascontiguousarray(image)), 0.05).score for form, make in FORMS.items()}
     assert len(set(scores.values())) == 1, scores
     assert scores["path"] > 0
 
@@ -130,12 +130,12 @@ def test_every_form_of_image_gives_the_same(index: lm.Index, planted, tmp_path: 
 )
 def test_other_forms_are_refused(image: object, index: lm.Index) -> None:
     with pytest.raises(ImageError, match="expected"):
-        index.audit(image)
+        index.audit(image, 0.05)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (20, 5000), (30, 30), (700, 90)])
 def test_tiny_and_thin_queries(size: tuple[int, int], index: lm.Index) -> None:
-    audit = index.audit(np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8))
+    audit = index.audit(np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8), 0.05)
     assert audit.heatmap.shape == size
     assert not audit.flagged
 
@@ -174,7 +174,7 @@ def test_a_reference_that_is_gone_is_still_named(train_folder: Path, tmp_path: P
 
 
 def test_pictures(index: lm.Index, planted) -> None:
-    audit = index.audit(planted(piece()))
+    audit = index.audit(planted(piece()), 0.05)
     before = audit.image.copy()
     overlay, pair = audit.overlay(), audit.side_by_side()
     assert overlay.size == (512, 512)

@@ -91,18 +91,18 @@ def test_wrong_weights_are_refused(damage: str, tmp_path: Path) -> None:
     elif damage == "truncated":
         path.write_bytes(SHIPPED.read_bytes()[:-1000])
     elif damage == "other names":
-        save_weights(torch.nn.Linear(3, 3), path, {})  # type: ignore[arg-type]
+        save_weights(torch.nn.Linear(3, 3), path, "")  # type: ignore[arg-type]
     elif damage == "other shapes":
         network = DescriptorNet()
         network.features[0] = torch.nn.Conv2d(1, 16, 3, bias=False)
-        save_weights(network, path, {})
+        save_weights(network, path, "")
     with pytest.raises(WeightsError, match=str(path)):
         load_descriptor(path)
 
 
 def test_changed_shipped_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "weights.safetensors"
-    save_weights(DescriptorNet(), path, {})
+    save_weights(DescriptorNet(), path, "")
     monkeypatch.setattr("localmatch.descriptor.weights.SHIPPED", path)
     with pytest.raises(WeightsError, match="SHA-256"):
         load_descriptor()

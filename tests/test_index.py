@@ -60,19 +60,19 @@ def test_add_skips_what_is_there_and_makes_calibration_stale(
 def test_removed_images_are_not_found_and_compact_erases_them(copied_index: Path, train_folder: Path) -> None:
     query = photo("coffee")[100:350, 150:450]
     index = lm.Index.open(copied_index)
-    assert Path(index.audit(query).regions[0].reference).stem == "coffee"
+    assert Path(index.audit(query, 0.05).regions[0].reference).stem == "coffee"
     assert index.remove([train_folder / "coffee.png"]) == [str(train_folder / "coffee.png")]
     assert index.remove([train_folder / "coffee.png", "/not/there"]) == []
     for _ in range(2):
         index = lm.Index.open(copied_index)
         assert "coffee" not in names(index)
-        assert not index.audit(query).regions
-        assert index.audit(query).p_value == 1.0
+        assert not index.audit(query, 0.05).regions
+        assert index.audit(query, 0.05).p_value == 1.0
         before = index.info()["bytes"]
         index.compact()
     assert index.info()["removed"] == 0
     assert index.info()["bytes"] < before or before == index.info()["bytes"]
-    assert Path(index.audit(photo("chelsea")[50:250, 100:350]).regions[0].reference).stem == "chelsea"
+    assert Path(index.audit(photo("chelsea")[50:250, 100:350], 0.05).regions[0].reference).stem == "chelsea"
     assert sum(1 for _ in (copied_index / "shards").iterdir()) == 1
 
 

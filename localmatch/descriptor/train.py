@@ -104,7 +104,7 @@ def train(
                     report(step + 1, loss.item(), rank1)
             if (step + 1) % CHECKPOINT_EVERY == 0:
                 _save_checkpoint(checkpoint, network, optimiser, recipe, step + 1)
-    save_weights(network, output, {"recipe": json.dumps(asdict(recipe)), "images": str(len(images))})
+    save_weights(network, output, json.dumps({"recipe": asdict(recipe), "images": len(images)}))
     checkpoint.unlink(missing_ok=True)
 
 

@@ -65,9 +65,10 @@ def load_descriptor(path: Path | None = None) -> Descriptor:
     return Descriptor(network, digest)
 
 
-def save_weights(network: DescriptorNet, path: Path, metadata: dict[str, str]) -> str:
-    """Write the weights of a network as safetensors; returns the SHA-256 of the file."""
-    data = save({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, metadata)
+def save_weights(network: DescriptorNet, path: Path, record: str) -> str:
+    """Write the weights of a network as safetensors, with a record of how they came; returns the file's SHA-256."""
+    # One entry: safetensors writes several in random order, and equal weights shall be equal files.
+    data = save({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, {"record": record})
     beside = path.with_name(path.name + ".tmp")
     beside.write_bytes(data)
     beside.replace(path)

@@ -137,27 +137,26 @@ def check_graph(path: Path, count: int) -> None:
 
     size = path.stat().st_size
     require(size >= _HEADER.size, f"{size} bytes, shorter than a header")
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        (offset0, capacity, found, row_size, label_offset, data_offset, top, entry, upper, lower, links, mult, _) = (
-            _HEADER.unpack_from(data)
-        )
-        layout = (offset0, row_size, label_offset, data_offset, upper, lower, links)
-        expected = (0, _ROW.itemsize, _ROW.itemsize - 8, _LEVEL0_LINKS, LINKS, 2 * LINKS, LINKS)
-        require(layout == expected, f"layout {layout}, expected {expected}")
-        require(found == count and count <= capacity < 1 << 40, f"{found} of {capacity} vectors, expected {count}")
-        require(0 < mult < 10, f"level factor {mult}")
-        if not count:
-            require(size == _HEADER.size, "bytes after an empty graph")
-            return
-        end = _HEADER.size + count * _ROW.itemsize
-        require(size >= end + 4 * count, "the file ends early")
-        rows = np.frombuffer(data, _ROW, count, _HEADER.size)
-        try:
-            _check_rows(rows, require)
-            levels = _check_upper(data, end, size, count, require)
-            require(entry < count and top == levels[entry] == levels.max(), "a wrong entry point")
-        finally:
-            del rows  # the map cannot close while an array looks into it
+    with path.open("rb") as file:
+        # Not closed by hand: arrays look into it for as long as an error's traceback lives.
+        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    (offset0, capacity, found, row_size, label_offset, data_offset, top, entry, upper, lower, links, mult, _) = (
+        _HEADER.unpack_from(data)
+    )
+    layout = (offset0, row_size, label_offset, data_offset, upper, lower, links)
+    expected = (0, _ROW.itemsize, _ROW.itemsize - 8, _LEVEL0_LINKS, LINKS, 2 * LINKS, LINKS)
+    require(layout == expected, f"layout {layout}, expected {expected}")
+    require(found == count and count <= capacity < 1 << 40, f"{found} of {capacity} vectors, expected {count}")
+    require(0 < mult < 10, f"level factor {mult}")
+    if not count:
+        require(size == _HEADER.size, "bytes after an empty graph")
+        return
+    end = _HEADER.size + count * _ROW.itemsize
+    require(size >= end + 4 * count, "the file ends early")
+    rows = np.frombuffer(data, _ROW, count, _HEADER.size)
+    _check_rows(rows, require)
+    levels = _check_upper(data, end, size, count, require)
+    require(entry < count and top == levels[entry] == levels.max(), "a wrong entry point")
 
 
 def _check_rows(rows: NDArray[np.void], require) -> None:  # type: ignore[no-untyped-def]

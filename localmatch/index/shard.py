@@ -115,7 +115,7 @@ class Shard:
         """
         self.part = part
         self.path = folder / "shards" / part.name
-        check_files(self.path, part)
+        check_files(self.path, part, {"graph.hnsw", "patches.safetensors", "images.json"})
         try:
             self.images = _parse_images(self.path / "images.json", part.images)
             self.places = _parse_places(self.path / "patches.safetensors", part)

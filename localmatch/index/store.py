@@ -159,12 +159,14 @@ def file_table(part: Path) -> dict[str, tuple[int, str]]:
     return {file.name: (file.stat().st_size, file_digest(file)) for file in sorted(part.iterdir())}
 
 
-def check_files(folder: Path, part: Part) -> None:
-    """Compare every file of a part with the manifest.
+def check_files(folder: Path, part: Part, expected: set[str]) -> None:
+    """Compare every file of a part with the manifest, which must list just the expected ones.
 
     Raises:
         CorruptIndexError: A file is missing, or its size or digest differs.
     """
+    if set(part.files) != expected:
+        raise CorruptIndexError(f"{folder}: the manifest lists {sorted(part.files)}, expected {sorted(expected)}.")
     for name, (size, digest) in part.files.items():
         path = folder / name
         if path.is_symlink() or not path.is_file():
@@ -208,13 +210,16 @@ def _parse_part(record: dict[str, Any]) -> Part:
     name = _expect(record["name"], str)
     if not _PART_NAME.fullmatch(name) or not all(_FILE_NAME.fullmatch(file) for file in record["files"]):
         raise ValueError(f"a name that no index has: {name[:80]!r} with {str(list(record['files']))[:80]}")
+    images, removed = _count(record["images"]), tuple(_count(number) for number in record["removed"])
+    if any(number >= images for number in removed):
+        raise ValueError(f"removed image {max(removed)} of {images}")
     return Part(
         name=name,
         files={file: (_expect(size, int), _expect(digest, str)) for file, (size, digest) in record["files"].items()},
-        images=_count(record["images"]),
+        images=images,
         vertices=tuple(_count(number) for number in record["vertices"]),
         places=_count(record["places"]),
-        removed=tuple(_count(number) for number in record["removed"]),
+        removed=removed,
     )
 
 
