@@ -18,7 +18,7 @@ from localmatch.errors import WeightsError
 SHIPPED = Path(__file__).with_name("localmatch-v1.safetensors")
 """The weights that come with the package."""
 
-SHIPPED_SHA256 = "7d58dd298603a231b254bc6207df30bb53e356bf9183e62e2f697b15bafdf598"
+SHIPPED_SHA256 = "272366d4c292f4ab7497622e11dafeff8e054d180eb281f17c8e321d12a34809"
 """SHA-256 of the shipped file."""
 
 
