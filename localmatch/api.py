@@ -25,6 +25,9 @@ from localmatch.result import Audit, ImageLike, PathLike, pixels_of
 REFERENCE_BUDGET = 1000
 """Patches a reference: about 450 KB of index."""
 
+CACHED_REFERENCES = 48
+"""Pyramids of references kept in memory, about 5 MB each: those that one query looks at."""
+
 DEFAULT_ALPHA = 0.01
 """False-alarm rate at which images are flagged."""
 
@@ -244,7 +247,7 @@ class Index:
         self.background: Background | None = None
         if manifest.background is not None and manifest.calibrated:
             self.background = Background(self.folder, manifest.background)
-        self._read_levels = lru_cache(maxsize=16)(self._levels)
+        self._read_levels = lru_cache(maxsize=CACHED_REFERENCES)(self._levels)
 
     def _levels(self, number: int) -> list[Level] | None:
         """Pyramid of a reference; None where it is gone or changed its size."""

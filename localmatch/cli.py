@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from localmatch.errors import LocalmatchError
+from localmatch.images import printable as _shown
 
 FAILED, FLAGGED = 1, 3
 """Exit codes besides 0 (done) and 2 (usage)."""
@@ -117,7 +118,7 @@ def index_info(
     opened = Index.open(index, weights)
     if names:
         for name in opened.names():
-            print(json.dumps(name) if as_json else name.encode("utf-8", "backslashreplace").decode())
+            print(json.dumps(name) if as_json else _shown(name))
     elif as_json:
         print(json.dumps(opened.info()))
     else:
@@ -231,11 +232,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         app()
-    except LocalmatchError as error:
-        console.print(f"[red]error:[/] {error}", highlight=False, markup=True)
-        sys.exit(FAILED)
-    except OSError as error:
-        console.print(f"[red]error:[/] {error}", highlight=False)
+    except (LocalmatchError, OSError) as error:
+        console.print("error:", style="red", end=" ")
+        console.print(_shown(str(error)), highlight=False, markup=False)
         sys.exit(FAILED)
 
 
@@ -258,16 +257,14 @@ def _progress(what: str, inputs: list[Path] | None, passes: int = 1) -> Iterator
 
 
 def _short(name: str) -> str:
-    """The end of a name, safe for a terminal."""
-    tail = os.path.basename(name).encode("ascii", "backslashreplace").decode()
-    return "".join(c if c.isprintable() and c not in "[]" else "?" for c in tail)[-30:]
+    """The end of a name, safe for a progress bar, which reads brackets as markup."""
+    return _shown(os.path.basename(name))[-30:].replace("[", "(").replace("]", ")")
 
 
 def _done(index: Any, as_json: bool) -> None:
     """What was passed over and what the index now holds."""
     for one in index.skipped[:SHOWN_SKIPPED]:
-        line = f"{one.name}: {one.reason}".encode("ascii", "backslashreplace").decode().replace("\n", "\\n")
-        console.print(f"skipped {line}", style="yellow", highlight=False, markup=False)
+        console.print(_shown(f"skipped {one.name}: {one.reason}"), style="yellow", highlight=False, markup=False)
     info = index.info()
     more = len(index.skipped) - SHOWN_SKIPPED
     if more > 0:

@@ -227,6 +227,12 @@ def _parquet_file(path: str):  # type: ignore[no-untyped-def]  # pyarrow has no 
         raise ImageError(f"not a readable Parquet file: {error}") from error
 
 
+def printable(text: str) -> str:
+    """A name or message as it can be shown: bytes that are not UTF-8 and control characters are escaped."""
+    shown = text.encode("utf-8", "backslashreplace").decode()
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
+
+
 def _reason(error: BaseException) -> str:
     """A one-line reason without the path, which stands beside it."""
     if isinstance(error, OSError) and error.strerror:

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from localmatch.report.page import printable
+from localmatch.images import printable
 from localmatch.report.results import decode_mask, encode_mask, flagged_share
 from localmatch.report.writer import picture_folder
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader
 
+from localmatch.images import printable
 from localmatch.overlay import colour, outlines
 from localmatch.report.pictures import PICTURED
 from localmatch.report.results import decode_mask
@@ -32,12 +33,6 @@ def write_page(folder: Path, records: Sequence[dict[str, Any]], summary: dict[st
     beside = folder / "index.html.tmp"
     beside.write_text(html, encoding="utf-8", errors="backslashreplace")
     beside.replace(folder / "index.html")
-
-
-def printable(name: str) -> str:
-    """A file name as it can be shown: bytes that are not UTF-8 and control characters are escaped."""
-    shown = name.encode("utf-8", "backslashreplace").decode()
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
 
 
 def _view(folder: Path, record: dict[str, Any], alpha: float) -> dict[str, Any]:
