@@ -15,12 +15,13 @@ from localmatch import verification
 from localmatch.alignments import choose_candidates, find_alignments
 from localmatch.descriptor.encode import encode_query
 from localmatch.descriptor.network import DescriptorNet
+from localmatch.geometry import Affine
 from localmatch.heatmap import smooth_evidence
 from localmatch.index.graph import Graph
 from localmatch.index.shard import Shard
 from localmatch.neighbours import find_neighbours
 from localmatch.records import Candidate, Encoded, Level, Neighbours, Region
-from localmatch.regions import boxes, find_parts, keep_strongest
+from localmatch.regions import Part, boxes, find_parts, keep_strongest
 from localmatch.votes import find_peaks
 
 QUERY_BUDGET = 4000
@@ -86,28 +87,30 @@ def find_regions(searcher: Searcher, image: NDArray[np.uint8]) -> tuple[NDArray[
         heatmap = np.maximum(heatmap, smooth)
         affines.append(affine)
         parts += find_parts(owner, smooth, support, registered)
-    regions = []
-    for part, also in keep_strongest(parts):
-        candidate, affine = candidates[part.owner], affines[part.owner]
-        reference = searcher.reference(candidate.alignment.reference)
-        query_box, reference_box = boxes(part.mask, affine, (int(reference["width"]), int(reference["height"])))
-        sharing = candidate.sharing.union(candidates[owner].alignment.reference for owner in also)
-        regions.append(
-            Region(
-                reference=str(reference["name"]),
-                reference_id=candidate.alignment.reference,
-                query_box=query_box,
-                reference_box=reference_box,
-                affine=affine,
-                mirrored=bool(np.linalg.det(affine[:, :2]) < 0),
-                mask=part.mask,
-                score=part.score,
-                p_value=None,
-                area_fraction=float(part.mask.mean()),
-                references_sharing=len(sharing),
-            )
-        )
+    regions = [
+        _region(searcher, part, affines[part.owner], candidates[part.owner], [candidates[owner] for owner in also])
+        for part, also in keep_strongest(parts)
+    ]
     return heatmap, regions
+
+
+def _region(searcher: Searcher, part: Part, affine: Affine, candidate: Candidate, also: Sequence[Candidate]) -> Region:
+    """A part of a heatmap as a user sees it; `also` are the alignments that show the same."""
+    reference = searcher.reference(candidate.alignment.reference)
+    query_box, reference_box = boxes(part.mask, affine, (int(reference["width"]), int(reference["height"])))
+    return Region(
+        reference=str(reference["name"]),
+        reference_id=candidate.alignment.reference,
+        query_box=query_box,
+        reference_box=reference_box,
+        affine=affine,
+        mirrored=bool(np.linalg.det(affine[:, :2]) < 0),
+        mask=part.mask,
+        score=part.score,
+        p_value=None,
+        area_fraction=float(part.mask.mean()),
+        references_sharing=len(candidate.sharing.union(one.alignment.reference for one in also)),
+    )
 
 
 def _screened(searcher: Searcher, encoded: Encoded, candidates: list[Candidate]) -> list[Candidate]:
@@ -123,7 +126,7 @@ def _screened(searcher: Searcher, encoded: Encoded, candidates: list[Candidate])
 
 def _verify(
     searcher: Searcher, encoded: Encoded, neighbours: Neighbours, candidate: Candidate
-) -> tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.float32]]:
+) -> tuple[Affine, NDArray[np.float32], NDArray[np.float32]]:
     """The refined affine map of a candidate; evidence and exact register on the query's pixels."""
     alignment = candidate.alignment
     levels = searcher.read_levels(alignment.reference)

@@ -5,8 +5,8 @@ descriptor maps are compared with the query's, cell by cell, within a small sear
 the agreeing neighbours comes first, so that many alignments can be tried; the alignment of those that pass is refined
 by maximising the correlation of the aligned pixels (ECC: Evangelidis and Psarakis, PAMI 2008).
 
-The fine levels decide. Two photographs of one floor agree at coarse levels, a copy agrees at all of them: on held-out
-images the median similarity at levels -1 and 0 is 0.6 to 1.0 for copies and below 0.45 for everything else.
+The fine levels decide, and exact register. Two photographs of one floor look the same to descriptors, at the finest
+levels, too; what only a copy has is that one affine map brings all its pixels to within a third of a pixel.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from localmatch.descriptor.network import STRIDE, DescriptorNet, LocalContrastNo
 from localmatch.geometry import Affine, compose, invert, level_frame, scale_of
 from localmatch.records import Alignment, Encoded, Level
 
-SCREEN_LEVELS = (0, 1)
-"""Levels of the first look, which also tell where to refine the alignment."""
+SCREEN_FROM, SCREEN_LEVELS = 0, 2
+"""The first look is at the two finest levels from this index on, which also tell where to refine the alignment."""
 
-FINE_LEVELS = {-1: 0.3, 0: 0.4, 1: 0.3}
-"""Levels that decide, with their weights; of small images only those that exist."""
+FINE_FROM, FINE_WEIGHTS = -1, (0.3, 0.4, 0.3)
+"""The three finest levels from this index on decide, with these weights. Large images begin at coarser levels."""
 
 SCREEN_SEARCH, FINE_SEARCH = 2, 1
 """Radius of the search windows, in descriptor cells."""
@@ -39,9 +39,9 @@ BORDER = 3
 STRUCTURE = 4 / 255
 """Local standard deviation at which there is half as much to compare as there can be."""
 
-REGISTER_LEVEL, REGISTER_WINDOW, REGISTER_ERROR, REGISTER_UNEXPLAINED = -1, 3.0, 0.3, 0.35
-"""Exact register is judged on this level, in Gaussian windows of this sigma: the displacement in level pixels must be
-below the error, and so must the share of the images' difference that no displacement explains."""
+REGISTER_WINDOW, REGISTER_ERROR, REGISTER_UNEXPLAINED = 3.0, 0.3, 0.35
+"""Exact register is judged on the finest of those levels, in Gaussian windows of this sigma: the displacement in level
+pixels must be below the error, and so must the share of the images' difference that no displacement explains."""
 
 ECC_SHORT_SIDE, ECC_ROUNDS, ECC_PIXELS = 600, 40, 200
 """The alignment is refined on a level of at most this short side, in so many rounds, on so many pixels at least."""
@@ -55,12 +55,16 @@ ECC_MAX_CHANGE = 0.15
 
 def screen(network: DescriptorNet, encoded: Encoded, reference: list[Level], alignment: Alignment) -> float:
     """A first look at an alignment, at its own box only: the upper-quartile similarity there, about 0 to 1."""
-    looks = []
-    for level in encoded.levels:
-        if level.index in SCREEN_LEVELS:
-            window = _window(level, alignment)
-            looks.append(_similarity(network, encoded, level, reference, alignment.affine, SCREEN_SEARCH, window))
-    return max((float(np.percentile(look, 75)) for look in looks if look.size), default=0.0)
+    looks = [
+        _similarity(network, encoded, level, reference, alignment.affine, SCREEN_SEARCH, _window(level, alignment))
+        for level in _finest(encoded, SCREEN_FROM, SCREEN_LEVELS)
+    ]
+    return max(float(np.percentile(look, 75)) for look in looks)
+
+
+def _finest(encoded: Encoded, first: int, count: int) -> tuple[Level, ...]:
+    """The finest levels from an index on; of tiny images, whose levels are all finer, the coarsest."""
+    return tuple(one for one in encoded.levels if one.index >= first)[:count] or encoded.levels[-1:]
 
 
 def refine(
@@ -73,10 +77,9 @@ def refine(
     """
     affine = alignment.affine
     before = registered(encoded, reference, affine)
-    levels = [one for one in encoded.levels if one.index in SCREEN_LEVELS] or [encoded.levels[0]]
     alike = [
         _to_image(_similarity(network, encoded, one, reference, affine, SCREEN_SEARCH), one, encoded.size)
-        for one in levels
+        for one in _finest(encoded, SCREEN_FROM, SCREEN_LEVELS)
     ]
     matching = (np.mean(alike, axis=0) > ECC_MATCHING).astype(np.uint8)
     # Contrast normalisation sees the host at the edge of a copy, which would bend the map.
@@ -111,9 +114,9 @@ def _maximise_correlation(
 def compare(network: DescriptorNet, encoded: Encoded, reference: list[Level], affine: Affine) -> NDArray[np.float32]:
     """Calibrated evidence, (H, W) float32 in [0, 1], that each query pixel shows what the aligned reference shows."""
     total = np.zeros(encoded.size[::-1], np.float32)
-    fine = [one for one in encoded.levels if one.index in FINE_LEVELS] or [encoded.levels[0]]
-    weights = [FINE_LEVELS.get(one.index, 1.0) for one in fine]
-    for level, weight in zip(fine, weights, strict=True):
+    levels = _finest(encoded, FINE_FROM, len(FINE_WEIGHTS))
+    weights = FINE_WEIGHTS[: len(levels)]
+    for level, weight in zip(levels, weights, strict=True):
         similarity = _similarity(network, encoded, level, reference, affine, FINE_SEARCH)
         total += weight / sum(weights) * _to_image(similarity, level, encoded.size)
     return np.asarray(1 / (1 + np.exp((CENTRE - total) / WIDTH)), np.float32)
@@ -126,7 +129,7 @@ def registered(encoded: Encoded, reference: list[Level], affine: Affine) -> NDAr
     pixel everywhere, as it does for a copy. The displacement that is left is the Lucas-Kanade step (IJCAI 1981) on
     contrast-normalised pixels, believed where it explains the difference of the images.
     """
-    level = next((one for one in encoded.levels if one.index >= REGISTER_LEVEL), encoded.levels[-1])
+    (level,) = _finest(encoded, FINE_FROM, 1)
     warped, _ = _warp(reference, level, affine)
     own, other = (
         LocalContrastNorm()(image[None, None])[0, 0].numpy() for image in (level.gray, torch.from_numpy(warped))
@@ -149,7 +152,7 @@ def registered(encoded: Encoded, reference: list[Level], affine: Affine) -> NDAr
 
 def structure(encoded: Encoded) -> NDArray[np.float32]:
     """(H, W) float32 in [0, 1): how much there is to compare at each query pixel; 0 on flat paper or sky."""
-    level = next((one for one in encoded.levels if one.index >= 0), encoded.levels[-1])
+    (level,) = _finest(encoded, SCREEN_FROM, 1)
     gray = level.gray[None, None] - 0.5
     mean, square = box_mean(torch.cat([gray, gray * gray], 1), 15)[0].numpy()
     deviation = np.sqrt((square - mean * mean).clip(0))

@@ -85,6 +85,17 @@ def test_clean_images_are_not_flagged(host: str, index: lm.Index) -> None:
     assert audit.heatmap.mean() < 0.1
 
 
+def test_large_images_are_searched_at_their_own_scale(train_folder: Path, tmp_path: Path, planted) -> None:
+    """Levels of a 9 megapixel image begin at scale 4; its pieces are as findable as those of a small one."""
+    index = lm.Index.build(
+        [save(cv2.resize(photo("coffee"), None, fx=5, fy=5), tmp_path / "large.png")], tmp_path / "i.lmx"
+    )
+    query = cv2.resize(planted(piece()), None, fx=5, fy=5, interpolation=cv2.INTER_CUBIC)
+    region = index.audit(query).regions[0]
+    assert box_iou(region.query_box, (750, 1000, 1750, 1900)) > 0.6
+    assert box_iou(region.reference_box, tuple(5 * v for v in PIECE)) > 0.6
+
+
 def test_two_pieces_of_two_references(index: lm.Index, planted) -> None:
     image = planted(photo("chelsea")[60:190, 110:310], 20, 20)
     image[300:480, 250:450] = piece()
