@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from helpers import CLEAN, TRAIN, photo, save
 from numpy.typing import NDArray
 
 import localmatch as lm
+
+# The folder localmatch/ in the working directory must not hide the installed package from subprocesses.
+os.environ["PYTHONSAFEPATH"] = "1"
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ import torch
 
 import localmatch
 from localmatch.api import Index
+from localmatch.calibration import check_alpha
 from localmatch.errors import ImageError, LocalmatchError
 from localmatch.images import Skipped, Source, expand
 from localmatch.index.build import Progress
@@ -54,6 +55,8 @@ def write_report(
         LocalmatchError: The folder holds another report.
         CalibrationError: The index cannot show so low a false-alarm rate.
     """
+    if index.background is not None:
+        check_alpha(alpha, len(index.background.scores))  # before anything is written
     folder = Path(output)
     settings = _settings(index, alpha)
     folder.mkdir(parents=True, exist_ok=True)
