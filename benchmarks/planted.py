@@ -28,7 +28,9 @@ from benchmarks.environment import environment
 from benchmarks.planting import CHANGES, Planted, load, plant
 from benchmarks.sift import SiftIndex
 from localmatch.calibration import p_value
+from localmatch.geometry import box_iou
 from localmatch.images import Source, expand
+from localmatch.records import Box
 
 ALPHA, IOU = 0.01, 0.5
 AREA_BINS: tuple[tuple[float, float], ...] = ((0.0, 0.05), (0.05, 0.12), (0.12, 1.0))
@@ -103,7 +105,7 @@ def _counter(what: str, total: int) -> Callable[[str], None]:
     return advance
 
 
-Found = list[tuple[str, tuple[float, ...], float, Any]]
+Found = list[tuple[str, Box, float, Any]]
 """Regions of an image: reference path, query box, p-value, mask or None."""
 
 
@@ -188,16 +190,6 @@ def share(hits: Sequence[bool]) -> dict[str, float]:
         return {"n": 0}
     interval = binomtest(sum(hits), len(hits)).proportion_ci(0.95, "wilson")
     return {"share": sum(hits) / len(hits), "n": len(hits), "low": float(interval.low), "high": float(interval.high)}
-
-
-def box_iou(first: Sequence[float], second: Sequence[float]) -> float:
-    """Intersection over union of two boxes."""
-    width = min(first[2], second[2]) - max(first[0], second[0])
-    height = min(first[3], second[3]) - max(first[1], second[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    areas = sum((b[2] - b[0]) * (b[3] - b[1]) for b in (first, second))
-    return float(width * height / (areas - width * height))
 
 
 def mask_iou(first: Any, second: Any) -> float:

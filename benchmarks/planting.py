@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from localmatch.images import Source, read
+
 CHANGES = ("plain", "mirror", "crop", "rescale", "rotate", "recompress", "recolour")
 """`crop` hangs over the query's edge, so that a part of the region is cut off; the others say what they do."""
 
@@ -47,8 +49,6 @@ class Planted:
 
 def load(path: Path) -> NDArray[np.uint8]:
     """An image as (H, W, 3) uint8 RGB."""
-    from localmatch.images import Source, read
-
     return read(Source(str(path)))
 
 

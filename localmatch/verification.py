@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from localmatch.descriptor.encode import QUANTISATION, dense_map, quantise
 from localmatch.descriptor.network import STRIDE, DescriptorNet, LocalContrastNorm, box_mean
@@ -100,7 +101,7 @@ def _maximise_correlation(
     chosen = cv2.resize(mask, inside.shape[::-1], interpolation=cv2.INTER_NEAREST) * inside
     if chosen.sum() < ECC_PIXELS:
         return None
-    own, other = (LocalContrastNorm()(one[None, None])[0, 0].numpy() for one in (level.gray, torch.from_numpy(warped)))
+    own, other = _normalised(level.gray, warped)
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, ECC_ROUNDS, 1e-4)
     start = np.eye(2, 3, dtype=np.float32)
     try:
@@ -131,9 +132,7 @@ def registered(encoded: Encoded, reference: list[Level], affine: Affine) -> NDAr
     """
     (level,) = _finest(encoded, FINE_FROM, 1)
     warped, _ = _warp(reference, level, affine)
-    own, other = (
-        LocalContrastNorm()(image[None, None])[0, 0].numpy() for image in (level.gray, torch.from_numpy(warped))
-    )
+    own, other = _normalised(level.gray, warped)
     both = (own + other) / 2
     dx, dy = (cv2.Sobel(both, cv2.CV_32F, *order, ksize=3) / 8 for order in ((1, 0), (0, 1)))
     difference = other - own
@@ -248,6 +247,12 @@ def _warp(
     warped = cv2.warpAffine(gray, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
     inside = cv2.warpAffine(np.ones_like(gray), matrix, size, flags=flags, borderMode=cv2.BORDER_CONSTANT)
     return np.asarray(warped, np.float32), inside > 0.5
+
+
+def _normalised(query: Tensor, warped: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Both images as the network sees them: without local brightness and contrast."""
+    pair = LocalContrastNorm()(torch.stack([query, torch.from_numpy(warped)])[:, None])[:, 0].numpy()
+    return pair[0], pair[1]
 
 
 def _window(level: Level, alignment: Alignment) -> tuple[int, int, int, int]:
