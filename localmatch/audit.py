@@ -79,14 +79,14 @@ def find_regions(searcher: Searcher, image: NDArray[np.uint8]) -> tuple[NDArray[
     neighbours = find_neighbours(encoded, searcher.shards, searcher.background)
     alignments = find_alignments(neighbours, find_peaks(neighbours, PEAKS))
     candidates = _screened(searcher, encoded, choose_candidates(alignments, SCREENED, EACH))
-    support = verification.structure(encoded)
+    support, distinct = verification.structure(encoded)
     affines, parts = [], []
     for owner, candidate in enumerate(candidates):
         affine, evidence, registered = _verify(searcher, encoded, neighbours, candidate)
         smooth = smooth_evidence(evidence, support)
         heatmap = np.maximum(heatmap, smooth)
         affines.append(affine)
-        parts += find_parts(owner, smooth, support, registered)
+        parts += find_parts(owner, smooth, support, distinct, registered)
     regions = [
         _region(searcher, part, affines[part.owner], candidates[part.owner], [candidates[owner] for owner in also])
         for part, also in keep_strongest(parts)
@@ -134,5 +134,4 @@ def _verify(
         xy, level = neighbours.query_xy[alignment.inliers], neighbours.query_level[alignment.inliers]
         evidence = verification.stored_patches(encoded, xy, level)
         return alignment.affine, evidence, np.full_like(evidence, UNKNOWN_REGISTER)
-    affine, registered = verification.refine(searcher.network, encoded, levels, alignment)
-    return affine, verification.compare(searcher.network, encoded, levels, affine), registered
+    return verification.verify(searcher.network, encoded, levels, alignment)

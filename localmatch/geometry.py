@@ -37,11 +37,11 @@ def level_frame(level: Level, x: int = 0, y: int = 0) -> Affine:
 
     Args:
         level: The level.
-        x, y: Level pixel of a window's corner, from which indices count.
+        x, y: Level pixel from which indices count.
     """
     # Indices have their whole numbers at the centres of pixels, positions at the corners.
-    sx, sy = level.scale
-    return np.array([[sx, 0, (x + 0.5) * sx], [0, sy, (y + 0.5) * sy]])
+    (sx, sy), (left, top) = level.scale, level.corner
+    return np.array([[sx, 0, left + (x + 0.5) * sx], [0, sy, top + (y + 0.5) * sy]])
 
 
 def box_iou(first: Box, second: Box) -> float:

@@ -23,11 +23,13 @@ class Level:
         index: The scale is `2 ** (index / 2)` image pixels per level pixel, up to rounding of the level's size.
         scale: (scale_x, scale_y), exact for this level.
         gray: (h, w) float32 in [0, 1].
+        corner: (x, y) image position of the corner of its first pixel; other than (0, 0) where it is part of a level.
     """
 
     index: int
     scale: tuple[float, float]
     gray: Tensor
+    corner: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True)

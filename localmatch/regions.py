@@ -19,7 +19,7 @@ MARGIN = 3
 """Pixels by which a region is grown: patches that straddle the edge of a copy see the host, and fall short of it."""
 
 SCORE_PIXELS = 256.0
-"""A score of 1 is what 16 x 16 px of full structure, full evidence and exact register are worth."""
+"""A score of 1 is what 16 x 16 px of full evidence, distinct all over and in exact register, are worth."""
 
 REGISTER_POWER = 3
 """How steeply the score falls with the share of a part that is not in exact register; measured in benchmarks."""
@@ -28,7 +28,7 @@ INNER = 8
 """Pixels from its edge where a part's register is judged; nearer, windows reach into the host."""
 
 MIN_EVIDENCE, MIN_SCORE = 1.0, 0.02
-"""Parts with less evidence (in units of score) or a lower score are not reported."""
+"""Parts whose heat * support sums to less (in units of score), or of a lower score, are not reported."""
 
 ALREADY = 0.5
 """A part that lies under stronger regions by more than this share is another reference of the same region."""
@@ -50,37 +50,42 @@ class Part:
 
 
 def find_parts(
-    owner: int, heatmap: NDArray[np.float32], support: NDArray[np.float32], registered: NDArray[np.float32]
+    owner: int,
+    heatmap: NDArray[np.float32],
+    support: NDArray[np.float32],
+    distinct: NDArray[np.float32],
+    registered: NDArray[np.float32],
 ) -> list[Part]:
     """The connected parts of one alignment's heatmap.
 
-    score = sum of heat * structure / 256 * (share of the part's structure that is in exact register) ^ 3
+    score = sum of heat * distinct / 256 * (share of what is distinct that is in exact register) ^ 3
 
     Args:
         owner: Number of the alignment.
-        heatmap, support, registered: (H, W) float32 in [0, 1].
+        heatmap, support, distinct, registered: (H, W) float32 in [0, 1].
     """
     labels, count = ndimage.label(heatmap > THRESHOLD)
     if not count:
         return []
     numbers = np.arange(1, count + 1)
-    evidence = ndimage.sum_labels(heatmap * support, labels, numbers) / SCORE_PIXELS
+    enough = ndimage.sum_labels(heatmap * support, labels, numbers) >= MIN_EVIDENCE * SCORE_PIXELS
+    evidence = ndimage.sum_labels(heatmap * distinct, labels, numbers) / SCORE_PIXELS
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * MARGIN + 1, 2 * MARGIN + 1))
     parts = []
-    for number in numbers[evidence >= MIN_EVIDENCE]:
+    for number in numbers[enough]:
         filled = ndimage.binary_fill_holes(labels == number)
         mask = cv2.dilate(filled.astype(np.uint8), kernel) > 0
-        score = float(evidence[number - 1]) * _register(mask, support, registered) ** REGISTER_POWER
+        score = float(evidence[number - 1]) * _register(mask, distinct, registered) ** REGISTER_POWER
         if score >= MIN_SCORE:
             parts.append(Part(owner, mask, score))
     return parts
 
 
-def _register(mask: NDArray[np.bool_], support: NDArray[np.float32], registered: NDArray[np.float32]) -> float:
-    """Share of a part's structure that is in exact register, judged off its edge where the part is large enough."""
+def _register(mask: NDArray[np.bool_], distinct: NDArray[np.float32], registered: NDArray[np.float32]) -> float:
+    """Share of what is distinct in a part that is in exact register, judged off its edge where it is large enough."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * INNER + 1, 2 * INNER + 1))
     inner = cv2.erode(mask.astype(np.uint8), kernel) > 0
-    weight = support * (inner if inner.sum() >= SCORE_PIXELS else mask)
+    weight = distinct * (inner if inner.sum() >= SCORE_PIXELS else mask)
     return float((weight * registered).sum() / max(float(weight.sum()), 1e-6))
 
 

@@ -14,6 +14,7 @@ from helpers import box_iou, photo, save
 from PIL import Image
 
 import localmatch as lm
+from localmatch.audit import find_regions
 from localmatch.calibration import check_alpha, p_value
 from localmatch.errors import CalibrationError, ImageError
 from localmatch.geometry import project
@@ -232,3 +233,31 @@ def test_calibration_passes_over_what_is_not_clean(copied_index: Path, train_fol
     assert index.info()["clean_images"] == 3
     assert {Path(s.name).stem for s in index.skipped} == {"coffee", "bad"}
     assert lm.Index.open(copied_index).info()["clean_images"] == 3
+
+
+def test_an_interrupted_calibration_goes_on_and_ends_in_the_same_scores(
+    copied_index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clean = [save(photo(n)[:200, :200], tmp_path / f"{n}.png") for n in ("brick", "gravel", "grass", "coins")]
+    index = lm.Index.open(copied_index)
+    index.calibrate(clean)
+    expected = (copied_index / "background" / index.manifest.background.name / "scores.json").read_text()
+    looked: list[int] = []
+
+    def scored(searcher: object, image: np.ndarray, stop_at: int) -> object:
+        if len(looked) == stop_at:
+            raise KeyboardInterrupt
+        looked.append(1)
+        return find_regions(searcher, image)
+
+    monkeypatch.setattr("localmatch.calibration.find_regions", lambda s, image: scored(s, image, 2))
+    with pytest.raises(KeyboardInterrupt):
+        index.calibrate(clean)
+    with (copied_index / "calibrating.txt").open("a") as file:
+        file.write("0.3")  # killed in the middle of a line
+    monkeypatch.setattr("localmatch.calibration.find_regions", lambda s, image: scored(s, image, 99))
+    index = lm.Index.open(copied_index)
+    index.calibrate(clean)
+    assert len(looked) == 4
+    assert (copied_index / "background" / index.manifest.background.name / "scores.json").read_text() == expected
+    assert not (copied_index / "calibrating.txt").exists()
