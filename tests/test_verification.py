@@ -1,0 +1,56 @@
+"""What is compared, where, and what counts as distinct."""
+
+import numpy as np
+import pytest
+from helpers import photo
+
+from localmatch.descriptor.encode import encode_query
+from localmatch.descriptor.weights import load_descriptor
+from localmatch.verification import structure
+from localmatch.views import view_of
+
+
+def encoded(image: np.ndarray):
+    return encode_query(load_descriptor().network, image, 500)
+
+
+def test_corners_and_texture_are_distinct_and_outlines_and_paper_are_not() -> None:
+    image = np.full((300, 300, 3), 250, np.uint8)
+    y, x = np.mgrid[:300, :300]
+    image[np.hypot(x - 80, y - 150) < 60] = 20  # a disc
+    image[120:180, 200:260] = (np.indices((60, 60)).sum(0) // 6 % 2 * 200)[..., None]  # diagonal stripes
+    image[40:80, 200:260] = np.random.default_rng(0).integers(0, 256, (40, 60, 1))
+    support, distinct = structure(encoded(image))
+    edge = np.abs(np.hypot(x - 80, y - 150) - 60) < 3
+    assert support[edge].mean() > 0.8
+    assert distinct[edge].mean() < 0.2
+    assert distinct[135:165, 215:245].mean() < 0.15
+    assert distinct[50:70, 210:250].mean() > 0.6
+    assert support[:20].max() < 0.05
+    assert (distinct <= support + 1e-6).all()
+
+
+@pytest.mark.parametrize("box", [(100, 50, 400, 330), (0, 0, 300, 280), (-20, -20, 310, 290), (250, 110, 700, 500)])
+def test_a_view_shows_its_part_of_the_query_at_all_levels(box: tuple[float, float, float, float]) -> None:
+    query = encoded(photo("coffee"))
+    view, whole = view_of(query, box), view_of(query, (0, 0, *query.size))
+    assert whole.size == query.size
+    assert view.corner == (max(box[0], 0), max(box[1], 0))
+    for part, level in zip(view.levels, whole.levels, strict=True):
+        own, expected = (
+            one.to_pixels(one.maps[level.index][0].astype(np.float32), at) for one, at in ((view, part), (whole, level))
+        )
+        assert own.shape == view.size[::-1]
+        edge = int(8 * max(level.scale))  # two cells, where a view repeats its last one
+        inner = np.s_[edge:-edge, edge:-edge]
+        np.testing.assert_allclose(own[inner], expected[view.slices][inner], atol=0.05)
+
+
+@pytest.mark.parametrize(
+    "box", [(301.5, 200.2, 301.6, 200.3), (-9, -9, -5, -5), (900, 900, 950, 950), (599.5, 10, 600, 11)]
+)
+def test_a_view_has_one_pixel_at_least_and_lies_on_the_query(box: tuple[float, float, float, float]) -> None:
+    view = view_of(encoded(photo("coffee")), box)
+    assert all(0 <= corner < side for corner, side in zip(view.corner, (600, 400), strict=True))
+    assert view.size == (1, 1)
+    assert all(min(level.gray.shape) >= 1 for level in view.levels)
