@@ -21,11 +21,12 @@ RATIO = 0.85
 
 @dataclass(frozen=True)
 class SiftMatch:
-    """A reference that RANSAC agreed with: its number, its inliers, and their box on the query."""
+    """A reference that RANSAC agreed with: its number, its inliers, and their boxes on the query and on it."""
 
     reference: int
     inliers: int
     box: tuple[float, float, float, float]
+    reference_box: tuple[float, float, float, float]
 
 
 class SiftIndex:
@@ -69,12 +70,14 @@ class SiftIndex:
             affine, inliers = cv2.estimateAffinePartial2D(source, target, ransacReprojThreshold=REPROJECTION)
             if affine is None:
                 continue
-            agreed = source[inliers.ravel() > 0]
+            agreed, there = source[inliers.ravel() > 0], target[inliers.ravel() > 0]
             (x0, y0), (x1, y1) = agreed.min(0), agreed.max(0)
             if mirrored:
                 x0, x1 = image.shape[1] - x1, image.shape[1] - x0
             distinct = len(np.unique(agreed, axis=0))
-            found.append(SiftMatch(int(number), distinct, (float(x0), float(y0), float(x1), float(y1))))
+            reference_box = (*map(float, there.min(0)), *map(float, there.max(0)))
+            box = float(x0), float(y0), float(x1), float(y1)
+            found.append(SiftMatch(int(number), distinct, box, reference_box))  # type: ignore[arg-type]
         return found
 
     def _describe(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

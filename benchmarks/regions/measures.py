@@ -1,0 +1,103 @@
+"""Recall by area, family and domain at a threshold that clean images set, and how well regions are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from benchmarks.regions.changes import SINGLE
+from benchmarks.regions.queries import Copy
+from benchmarks.regions.systems import Found
+from localmatch.geometry import box_iou
+
+ALPHAS = (0.01, 0.001)
+"""False alarms per clean image at which recall is told."""
+
+STRICT, LOOSE = 0.5, 0.3
+"""Intersection over union that a hit needs, of the boxes on the query and on the reference."""
+
+Row = dict[str, Any]
+
+
+def judge(copy: Copy, found: Sequence[Found]) -> Row:
+    """What a system made of one planted region: the score of its best hit, strict and loose, and how it was drawn."""
+    right = [one for one in found if one.reference == copy.reference]
+    ious = [min(box_iou(f.query_box, copy.query_box), box_iou(f.reference_box, copy.reference_box)) for f in right]
+    row: Row = {"strict": None, "loose": None, "mask_iou": None, "reference_iou": None}
+    for name, least in (("strict", STRICT), ("loose", LOOSE)):
+        row[name] = max((f.score for f, iou in zip(right, ious, strict=True) if iou >= least), default=None)
+    if row["strict"] is not None:
+        hit = max((f for f, iou in zip(right, ious, strict=True) if iou >= STRICT), key=lambda f: f.score)
+        row["reference_iou"] = box_iou(hit.reference_box, copy.reference_box)
+        if hit.mask is not None:
+            row["mask_iou"] = float((hit.mask & copy.mask).sum() / (hit.mask | copy.mask).sum())
+    best = max(found, key=lambda f: f.score, default=None)
+    row["first"] = best is not None and best.reference == copy.reference
+    return row
+
+
+def threshold(clean: NDArray[np.float64], alpha: float) -> float | None:
+    """The score that must be exceeded for a conformal p of at most alpha; None where so few images cannot tell."""
+    rank = int(np.floor(alpha * (len(clean) + 1)))
+    return None if rank < 1 else float(np.sort(clean)[::-1][rank - 1])
+
+
+def summary(rows: Sequence[Row], first_half: NDArray[np.float64], second_half: NDArray[np.float64]) -> Row:
+    """All numbers of a system.
+
+    Args:
+        rows: From `judge`, with "family", "area" and "domain".
+        first_half: Scores of the clean images that set the threshold; 0 where nothing was found.
+        second_half: Scores of those on which false alarms are counted.
+    """
+    out: Row = {"mask_iou": _mean(rows, "mask_iou"), "reference_iou": _mean(rows, "reference_iou")}
+    out["source_recall_at_1"] = share([row["first"] for row in rows])
+    for alpha in ALPHAS:
+        level = threshold(first_half, alpha)
+        if level is None:
+            out[f"far_{alpha}"] = f"needs {int(np.ceil(1 / alpha)) - 1} clean images to set it, had {len(first_half)}"
+            continue
+        out[f"far_{alpha}"] = {
+            "threshold": level,
+            "measured": share([bool(score > level) for score in second_half]),
+            "recall": {kind: recall(rows, kind, level) for kind in ("strict", "loose")},
+        }
+    return out
+
+
+def recall(rows: Sequence[Row], kind: str, level: float) -> Row:
+    """Recall over a threshold by area and group of families, by family and by domain."""
+
+    def of(chosen: Callable[[Row], bool]) -> Row:
+        return share([row[kind] is not None and row[kind] > level for row in rows if chosen(row)])
+
+    areas = sorted({row["area"] for row in rows})
+    groups = {"plain": ("plain",), "single": SINGLE, "combined": ("combined",), "several": ("several",)}
+    return {
+        "by_area": {
+            f"{area:g}": {
+                name: of(lambda r, a=area, f=members: r["area"] == a and r["family"] in f)  # type: ignore[misc]
+                for name, members in groups.items()
+            }
+            for area in areas
+        },
+        "by_family": {f: of(lambda r, f=f: r["family"] == f) for f in sorted({r["family"] for r in rows})},  # type: ignore[misc]
+        "by_domain": {d: of(lambda r, d=d: r["domain"] == d) for d in sorted({r["domain"] for r in rows})},  # type: ignore[misc]
+    }
+
+
+def share(hits: Sequence[bool]) -> Row:
+    """A share with its Wilson interval."""
+    if not hits:
+        return {"n": 0}
+    interval = binomtest(sum(hits), len(hits)).proportion_ci(0.95, "wilson")
+    return {"share": sum(hits) / len(hits), "n": len(hits), "low": float(interval.low), "high": float(interval.high)}
+
+
+def _mean(rows: Sequence[Row], name: str) -> float | None:
+    values = [row[name] for row in rows if row[name] is not None]
+    return float(np.mean(values)) if values else None
