@@ -21,15 +21,15 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.progress import track
-from scipy.stats import binomtest
 
 import localmatch as lm
 from benchmarks.environment import environment
-from benchmarks.planting import CHANGES, Planted, load, plant
+from benchmarks.pictures import images_in, load
+from benchmarks.planting import CHANGES, Planted, plant
+from benchmarks.shares import mask_iou, share
 from benchmarks.sift import SiftIndex
 from localmatch.calibration import p_value
 from localmatch.geometry import box_iou
-from localmatch.images import Source, expand
 from localmatch.records import Box
 
 ALPHA, IOU = 0.01, 0.5
@@ -71,11 +71,6 @@ def main() -> None:
         result["sift"] = measure("SIFT", system, planted, references, clean_queries)
     arguments.out.write_text(json.dumps(result, indent=1))
     print(json.dumps({k: v for k, v in result.items() if k != "environment"}, indent=1))
-
-
-def images_in(folders: Sequence[Path]) -> list[Path]:
-    """All images below folders."""
-    return [Path(item.name) for item in expand(folders) if isinstance(item, Source)]
 
 
 def build(folder: Path, references: Sequence[Path], background: Sequence[Path]) -> tuple[lm.Index, dict[str, Any]]:
@@ -182,19 +177,6 @@ def summary(rows: Sequence[dict[str, Any]], flagged: Sequence[dict[str, Any]]) -
         "mean_mask_iou": float(np.mean(ious)) if ious else None,
         "seconds_per_query": float(np.mean([row["seconds"] for row in rows])),
     }
-
-
-def share(hits: Sequence[bool]) -> dict[str, float]:
-    """A share with its Wilson interval."""
-    if not hits:
-        return {"n": 0}
-    interval = binomtest(sum(hits), len(hits)).proportion_ci(0.95, "wilson")
-    return {"share": sum(hits) / len(hits), "n": len(hits), "low": float(interval.low), "high": float(interval.high)}
-
-
-def mask_iou(first: Any, second: Any) -> float:
-    """Intersection over union of two masks."""
-    return float((first & second).sum() / (first | second).sum())
 
 
 def deepblend(index: lm.Index, folder: Path) -> list[dict[str, Any]]:

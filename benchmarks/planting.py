@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from localmatch.images import Source, read
+from benchmarks.pictures import jpeg, limited, load, shows_something
 
 CHANGES = ("plain", "mirror", "crop", "rescale", "rotate", "recompress", "recolour")
 """`crop` hangs over the query's edge, so that a part of the region is cut off; the others say what they do."""
@@ -47,18 +45,13 @@ class Planted:
     affine: NDArray[np.float64]
 
 
-def load(path: Path) -> NDArray[np.uint8]:
-    """An image as (H, W, 3) uint8 RGB."""
-    return read(Source(str(path)))
-
-
 def plant(references: Sequence[Path], hosts: Sequence[Path], change: str, seed: int) -> Planted:
     """Make one query; the same arguments give the same query."""
     rng = np.random.default_rng([seed, CHANGES.index(change)])
-    host = _limited(load(hosts[int(rng.integers(len(hosts)))]))[0]
+    host = limited(load(hosts[int(rng.integers(len(hosts)))]), MAX_SIDE)[0]
     while True:
         number = int(rng.integers(len(references)))
-        reference, shrink = _limited(load(references[number]))
+        reference, shrink = limited(load(references[number]), MAX_SIDE)
         area = float(np.exp(rng.uniform(*np.log(AREAS))))
         planted = _try(rng, host, reference, area, change)
         if planted is not None:
@@ -66,13 +59,6 @@ def plant(references: Sequence[Path], hosts: Sequence[Path], change: str, seed: 
             ys, xs = np.nonzero(mask)
             box = int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1
             return Planted(image, number, change, float(mask.mean()), box, mask, affine / shrink)
-
-
-def _limited(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
-    shrink = min(1.0, MAX_SIDE / max(image.shape[:2]))
-    if shrink < 1:
-        image = np.asarray(cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA), np.uint8)
-    return image, shrink
 
 
 def _try(
@@ -102,13 +88,13 @@ def _try(
     mask = np.zeros((height, width), bool)
     mask[max(int(y), 0) : int(y + h), max(int(x), 0) : int(x + w)] = True
     piece = warp(reference, affine, (width, height))
-    if not _shows_something(piece, mask):
+    if not shows_something(piece, mask):
         return None
     if change == "recolour":
         piece = _recolour(rng, piece)
     image = np.where(mask[..., None], piece, host)
     if change == "recompress":
-        image = _jpeg(image, int(rng.integers(30, 80)))
+        image = jpeg(image, int(rng.integers(30, 80)))
     return image, mask, affine
 
 
@@ -125,13 +111,6 @@ def warp(reference: NDArray[np.uint8], affine: NDArray[np.float64], size: tuple[
     return np.asarray(cv2.warpAffine(reference, centred, size, flags=flags, borderMode=cv2.BORDER_REPLICATE), np.uint8)
 
 
-def _shows_something(piece: NDArray[np.uint8], mask: NDArray[np.bool_]) -> bool:
-    """A region of flat paper or sky has nothing that anyone could recognise."""
-    gray = cv2.cvtColor(piece, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    variance = cv2.sqrBoxFilter(gray, -1, (16, 16)) - cv2.boxFilter(gray, -1, (16, 16)) ** 2
-    return bool((variance[mask] > 25).mean() > 0.25)
-
-
 def _recolour(rng: np.random.Generator, piece: NDArray[np.uint8]) -> NDArray[np.uint8]:
     hsv = cv2.cvtColor(piece, cv2.COLOR_RGB2HSV).astype(np.float32)
     hsv[..., 0] = (hsv[..., 0] + rng.uniform(20, 160)) % 180
@@ -139,9 +118,3 @@ def _recolour(rng: np.random.Generator, piece: NDArray[np.uint8]) -> NDArray[np.
     colour = cv2.cvtColor(hsv.clip(0, 255).astype(np.uint8), cv2.COLOR_HSV2RGB).astype(np.float32) / 255
     colour = colour ** rng.uniform(0.6, 1.6) * rng.uniform(0.7, 1.2) + rng.uniform(-0.1, 0.1)
     return np.asarray((colour.clip(0, 1) * 255).round(), np.uint8)
-
-
-def _jpeg(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
-    data = io.BytesIO()
-    Image.fromarray(image).save(data, "JPEG", quality=quality)
-    return np.asarray(Image.open(data), np.uint8)

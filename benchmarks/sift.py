@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.planting import MAX_SIDE, load
+from benchmarks.pictures import load
+from benchmarks.planting import MAX_SIDE
 
 POINTS, NEIGHBOURS, CHECKS, TRIED, REPROJECTION = 1500, 8, 64, 10, 5.0
 """Keypoints an image; neighbours a point; FLANN's leaf checks; references fitted; RANSAC threshold in pixels."""

@@ -21,10 +21,10 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks.environment import environment
+from benchmarks.pictures import images_in, limited, load
 from benchmarks.regions.measures import judge, summary
-from benchmarks.regions.queries import AREAS, FAMILIES, HOST_SIDE, Query, load, make_query
+from benchmarks.regions.queries import AREAS, FAMILIES, HOST_SIDE, Query, make_query
 from benchmarks.regions.systems import SYSTEMS, Search
-from localmatch.images import Source, expand
 
 LARGEST_OF_SEVERAL = 0.25
 console: Console = Console(stderr=True)
@@ -34,8 +34,7 @@ def main() -> None:
     """Run the benchmark and write one JSON file."""
     arguments = _arguments()
     references, clean, hosts, overlays = (
-        [Path(item.name) for item in expand(folders) if isinstance(item, Source)]
-        for folders in (arguments.references, arguments.clean, arguments.hosts, arguments.overlays)
+        images_in(folders) for folders in (arguments.references, arguments.clean, arguments.hosts, arguments.overlays)
     )
     hosts = sorted(hosts)[:: arguments.hold_out_every]
     rng = np.random.default_rng(0)
@@ -84,7 +83,7 @@ def _domain(path: Path, roots: Sequence[Path]) -> str:
 
 
 def _best(search: Search, path: Path) -> float:
-    return max((one.score for one in search(load(path, HOST_SIDE)[0])), default=0.0)
+    return max((one.score for one in search(limited(load(path), HOST_SIDE)[0])), default=0.0)
 
 
 def _arguments() -> argparse.Namespace:

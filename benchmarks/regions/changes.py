@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-Pixels = NDArray[np.uint8]
+from benchmarks.pictures import Pixels
+
 Random = np.random.Generator
 
 WORDS = ("SALE", "new 2024", "draft", "(c) studio", "No. 17", "sample", "www.example.org")
@@ -44,13 +43,6 @@ def displacement(rng: Random, height: int, width: int, amount: float) -> NDArray
     """(H, W, 2) smooth field of shifts of about `amount` pixels."""
     coarse = rng.normal(0, amount, (5, 5, 2)).astype(np.float32)
     return np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), np.float32)
-
-
-def jpeg(image: Pixels, quality: int) -> Pixels:
-    """The image after JPEG."""
-    data = io.BytesIO()
-    Image.fromarray(image).save(data, "JPEG", quality=quality)
-    return np.asarray(Image.open(data), np.uint8)
 
 
 def _resample(rng: Random, piece: Pixels, _: Pixels) -> Pixels:

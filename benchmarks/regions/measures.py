@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from benchmarks.regions.changes import SINGLE
 from benchmarks.regions.queries import Copy
 from benchmarks.regions.systems import Found
+from benchmarks.shares import mask_iou, share
 from localmatch.geometry import box_iou
 
 ALPHAS = (0.01, 0.001)
@@ -27,14 +27,16 @@ def judge(copy: Copy, found: Sequence[Found]) -> Row:
     """What a system made of one planted region: the score of its best hit, strict and loose, and how it was drawn."""
     right = [one for one in found if one.reference == copy.reference]
     ious = [min(box_iou(f.query_box, copy.query_box), box_iou(f.reference_box, copy.reference_box)) for f in right]
-    row: Row = {"strict": None, "loose": None, "mask_iou": None, "reference_iou": None}
-    for name, least in (("strict", STRICT), ("loose", LOOSE)):
-        row[name] = max((f.score for f, iou in zip(right, ious, strict=True) if iou >= least), default=None)
-    if row["strict"] is not None:
-        hit = max((f for f, iou in zip(right, ious, strict=True) if iou >= STRICT), key=lambda f: f.score)
-        row["reference_iou"] = box_iou(hit.reference_box, copy.reference_box)
-        if hit.mask is not None:
-            row["mask_iou"] = float((hit.mask & copy.mask).sum() / (hit.mask | copy.mask).sum())
+    strict, loose = (
+        max((f for f, iou in zip(right, ious, strict=True) if iou >= least), key=lambda f: f.score, default=None)
+        for least in (STRICT, LOOSE)
+    )
+    row: Row = {
+        "strict": None if strict is None else strict.score,
+        "loose": None if loose is None else loose.score,
+        "mask_iou": None if strict is None or strict.mask is None else mask_iou(strict.mask, copy.mask),
+        "reference_iou": None if strict is None else box_iou(strict.reference_box, copy.reference_box),
+    }
     best = max(found, key=lambda f: f.score, default=None)
     row["first"] = best is not None and best.reference == copy.reference
     return row
@@ -88,14 +90,6 @@ def recall(rows: Sequence[Row], kind: str, level: float) -> Row:
         "by_family": {f: of(lambda r, f=f: r["family"] == f) for f in sorted({r["family"] for r in rows})},  # type: ignore[misc]
         "by_domain": {d: of(lambda r, d=d: r["domain"] == d) for d in sorted({r["domain"] for r in rows})},  # type: ignore[misc]
     }
-
-
-def share(hits: Sequence[bool]) -> Row:
-    """A share with its Wilson interval."""
-    if not hits:
-        return {"n": 0}
-    interval = binomtest(sum(hits), len(hits)).proportion_ci(0.95, "wilson")
-    return {"share": sum(hits) / len(hits), "n": len(hits), "low": float(interval.low), "high": float(interval.high)}
 
 
 def _mean(rows: Sequence[Row], name: str) -> float | None:

@@ -11,18 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmarks.pictures import Pixels, jpeg, limited, load, shows_something
 from benchmarks.regions.changes import (
     GEOMETRIC,
     PHOTOMETRIC,
     SINGLE,
-    Pixels,
     Random,
     combination,
     displacement,
     geometry,
-    jpeg,
 )
-from localmatch.images import Source, read
 from localmatch.records import Box
 
 AREAS = (0.005, 0.01, 0.02, 0.05, 0.10, 0.25, 0.50, 1.0)
@@ -67,15 +65,6 @@ class Query:
     area: float
 
 
-def load(path: Path, side: int = 1 << 20) -> tuple[Pixels, float]:
-    """An image as (H, W, 3) uint8 RGB, scaled down to at most `side`, and the scale."""
-    image = read(Source(str(path)))
-    shrink = min(1.0, side / max(image.shape[:2]))
-    if shrink < 1:
-        image = np.asarray(cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA), np.uint8)
-    return image, shrink
-
-
 def make_query(
     references: Sequence[Path], hosts: Sequence[Path], overlays: Sequence[Path], family: str, area: float, seed: int
 ) -> Query:
@@ -93,7 +82,7 @@ def make_query(
     count = int(rng.integers(2, 4)) if family == "several" else 1
     same = bool(rng.integers(2))
     while True:
-        host = load(hosts[int(rng.integers(len(hosts)))], HOST_SIDE)[0]
+        host = limited(load(hosts[int(rng.integers(len(hosts)))]), HOST_SIDE)[0]
         first = int(rng.integers(len(references)))
         canvas = host
         copies: list[Copy] = []
@@ -126,7 +115,7 @@ def _plant(
     taken: NDArray[np.bool_],
 ) -> tuple[Pixels, Copy] | None:
     """Paste one region; None where none fits or shows anything."""
-    reference, shrink = load(path, REFERENCE_SIDE)
+    reference, shrink = limited(load(path), REFERENCE_SIDE)
     for _ in range(DRAWS):
         shape = _shape(rng, overlays) if area < 0.5 else np.ones((64, 64), bool)
         matrix = geometry(rng, next((one for one in changes if one in GEOMETRIC), "none"))
@@ -140,7 +129,7 @@ def _plant(
         if found is None:
             continue
         piece, reference_box = found
-        if _shows_something(piece, mask):
+        if shows_something(piece, mask):
             image, seen = _blend(rng, canvas, piece, mask, changes)
             box = tuple(v / shrink for v in reference_box)
             return image, Copy(number, _box(mask), box, seen)  # type: ignore[arg-type]
@@ -212,7 +201,8 @@ def _source(
     if (high - low > size - 2).any():
         return None
     shift = rng.uniform(-low + 0.5, size - high - 0.5)
-    if (np.abs(matrix).sum() == 3) and not warped:
+    onto_pixels = np.isin(matrix.round(12), (-1, 0, 1)).all()  # the identity, a mirror, a right angle
+    if onto_pixels and not warped:
         shift = np.round(shift + centre) - centre  # pasted pixel by pixel, without resampling
         shift = shift.clip(-low, size - high)
     at = (source + shift).astype(np.float32) - 0.5
@@ -222,13 +212,6 @@ def _source(
     piece = cv2.remap(reference, at[..., 0], at[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
     box = (*(low + shift - 0.5), *(high + shift + 0.5))
     return np.asarray(piece, np.uint8), tuple(float(v) for v in box)  # type: ignore[return-value]
-
-
-def _shows_something(piece: Pixels, mask: NDArray[np.bool_]) -> bool:
-    """A region of flat paper or sky has nothing that anyone could recognise."""
-    gray = cv2.cvtColor(piece, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    variance = cv2.sqrBoxFilter(gray, -1, (16, 16)) - cv2.boxFilter(gray, -1, (16, 16)) ** 2
-    return bool((variance[mask] > 25).mean() > 0.25)
 
 
 def _blend(

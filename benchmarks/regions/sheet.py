@@ -1,6 +1,8 @@
 """A contact sheet of queries with what was planted outlined, to look at before anything is measured with them.
 
-python -m benchmarks.regions.sheet --references DIR --hosts DIR [--overlays DIR] --area 0.1 --out sheet.jpg
+    python -m benchmarks.regions.sheet --references DIR --hosts DIR [--overlays DIR] --area 0.1 --out sheet.jpg
+
+A row shows the query, the query with outlines, and the reference with the box that was copied.
 """
 
 from __future__ import annotations
@@ -12,8 +14,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from benchmarks.regions.queries import AREAS, FAMILIES, Query, load, make_query
-from localmatch.images import Source, expand
+from benchmarks.pictures import images_in, load
+from benchmarks.regions.queries import AREAS, FAMILIES, Query, make_query
 
 CELL = 240
 """Side of a picture on the sheet."""
@@ -30,8 +32,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     references, hosts, overlays = (
-        [Path(item.name) for item in expand(folders) if isinstance(item, Source)]
-        for folders in (arguments.references, arguments.hosts, arguments.overlays)
+        images_in(folders) for folders in (arguments.references, arguments.hosts, arguments.overlays)
     )
     rows = [
         _row(make_query(references, hosts, overlays, family, arguments.area, arguments.seed), references)
@@ -48,7 +49,7 @@ def _row(query: Query, references: list[Path]) -> np.ndarray:
     for one in query.copies:
         contours, _ = cv2.findContours(one.mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(outlined, contours, -1, (255, 0, 80), 2)
-    reference = load(references[copy.reference])[0].copy()
+    reference = load(references[copy.reference]).copy()
     x0, y0, x1, y1 = (round(v) for v in copy.reference_box)
     cv2.rectangle(reference, (x0, y0), (x1, y1), (255, 0, 80), max(2, reference.shape[1] // 150))
     row = np.hstack([_cell(query.image), _cell(outlined), _cell(reference)])
