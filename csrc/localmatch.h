@@ -22,13 +22,19 @@ extern "C" {
 
 enum lm_status { LM_OK = 0, LM_BAD_ARGUMENT = 1, LM_OUT_OF_MEMORY = 2 };
 
+/* Instruction sets, in rising order of speed on the CPUs that have them. */
+enum lm_isa { LM_ISA_GENERIC = 0, LM_ISA_NEON = 1, LM_ISA_AVX2 = 2, LM_ISA_AVX512 = 3 };
+
+/* 1 if this CPU has the instruction set, else 0. */
+LM_API int32_t lm_supports(int64_t isa);
+
 /* Changes whenever a signature below does; Python refuses a library of another number. */
 LM_API int32_t lm_abi_version(void);
 
 /* null: copies `count` values. The template of a kernel: see CONTRIBUTING.md. */
 LM_API int32_t lm_null(const int32_t *input, int64_t count, int32_t *output);
 
-/* vote_peaks: evidence of votes into overlapping bins of (log-scale, shift y, shift x), one histogram a group, and the
+/* vote_topk: evidence of votes into overlapping bins of (log-scale, shift y, shift x), one histogram a group, and the
  * strongest local maxima of each. Defined in plain torch by localmatch/kernels/vote.py.
  *
  *   offsets          [groups + 1]  votes of group g are offsets[g] .. offsets[g + 1]
@@ -43,11 +49,79 @@ LM_API int32_t lm_null(const int32_t *input, int64_t count, int32_t *output);
  *   score            [groups, peaks]     filled with 0 where a group has fewer peaks
  *   bin              [groups, peaks, 3]  likewise
  */
-LM_API int32_t lm_vote_peaks(const int64_t *offsets, int64_t groups, const int32_t *query_patch,
+LM_API int32_t lm_vote_topk(const int64_t *offsets, int64_t groups, const int32_t *query_patch,
                              const int64_t *reference_patch, const int32_t *query_xy, const int32_t *reference_xy,
                              const int32_t *level, const int32_t *weight, const int32_t *inverse_ratio,
                              int64_t levels, int64_t half_bin, int64_t peaks, int64_t threads, int64_t *score,
                              int32_t *bin);
+
+/* match_topk: the best row of each segment of a table for each query, without the matrix of their products. Defined in
+ * plain torch by localmatch/kernels/match.py.
+ *
+ *   query      [queries, dimension]  dimension a multiple of 4
+ *   reference  [rows, dimension]     rows = offsets[segments]
+ *   offsets    [segments + 1]        segment s is rows offsets[s] .. offsets[s + 1]
+ *   isa        one of lm_isa that this CPU supports
+ *   best       [segments, queries]   highest product; INT32_MIN where the segment is empty
+ *   index      [segments, queries]   its row, the lowest of equal ones; -1 where the segment is empty
+ *   second     [segments, queries]   second highest, or NULL; INT32_MIN where the segment has fewer than two rows
+ *   mutual     [rows]                query of the highest product of each row, the lowest of equal ones, or NULL; -1
+ *                                    without queries
+ */
+LM_API int32_t lm_match_topk(const int8_t *query, int64_t queries, const int8_t *reference, int64_t dimension,
+                             const int64_t *offsets, int64_t segments, int64_t isa, int64_t threads, int32_t *best,
+                             int32_t *index, int32_t *second, int32_t *mutual);
+
+/* rerank_topk: exact best rows of each query's candidates. Defined in plain torch by localmatch/kernels/rerank.py.
+ *
+ *   query       [queries, dimension]
+ *   candidates  [queries, width]      rows of the table, -1 for none
+ *   table       [rows, dimension]
+ *   score       [queries, k]          highest first, of equal ones the lowest row first; INT32_MIN where there are fewer
+ *   index       [queries, k]          its row; -1 where there are fewer
+ */
+LM_API int32_t lm_rerank_topk(const int8_t *query, int64_t queries, int64_t dimension, const int32_t *candidates,
+                              int64_t width, const int8_t *table, int64_t k, int64_t isa, int64_t threads,
+                              int32_t *score, int32_t *index);
+
+/* compare_maps: best product of each query cell with the reference cells around the place that an alignment maps it to.
+ * Defined in plain torch by localmatch/kernels/compare.py.
+ *
+ *   query      [height, width, dimension]
+ *   reference  [reference_height, reference_width, dimension]
+ *   affine     [alignments, 2, 3]   Q16 map of query cell (x, y, 1) to reference cell (x, y)
+ *   score      [alignments, height, width]   INT32_MIN where the window lies outside
+ *   offset     [alignments, height, width]   row-major place in the window, the first of equal ones; -1 outside
+ */
+LM_API int32_t lm_compare_maps(const int8_t *query, int64_t height, int64_t width, int64_t dimension,
+                               const int8_t *reference, int64_t reference_height, int64_t reference_width,
+                               const int32_t *affine, int64_t alignments, int64_t radius, int64_t isa, int64_t threads,
+                               int32_t *score, int32_t *offset);
+
+/* local_zncc: zero-mean normalised cross-correlation of two aligned images in a window around each pixel. Defined in plain
+ * torch by localmatch/kernels/zncc.py.
+ *
+ *   first, second  [height, width]
+ *   inside         [height, width]   0 where a pixel does not take part
+ *   radius         of the window, 0 .. 64
+ *   zncc           [height, width]   in 1/16384; 0 where either image is flat
+ */
+LM_API int32_t lm_local_zncc(const uint8_t *first, const uint8_t *second, const uint8_t *inside, int64_t height,
+                             int64_t width, int64_t radius, int64_t threads, int32_t *zncc);
+
+/* splat_evidence: evidence of patches spread over pixels, a map for each group, and the winner of each pixel. Defined in
+ * plain torch by localmatch/kernels/splat.py.
+ *
+ *   offsets   [maps + 1]            patches of map m are offsets[m] .. offsets[m + 1]
+ *   xy        [patches, 2]          1/16 px, not negative
+ *   radius    [patches]             px, 1 .. 2^14
+ *   evidence  [patches]             0 .. 255
+ *   heat      [maps, height, width]
+ *   winner    [height, width]       map of the highest heat, the lowest of equal ones; -1 where all are 0
+ */
+LM_API int32_t lm_splat_evidence(const int64_t *offsets, int64_t maps, const int32_t *xy, const int32_t *radius,
+                                 const int32_t *evidence, int64_t height, int64_t width, int64_t threads, int32_t *heat,
+                                 int32_t *winner);
 
 #ifdef __cplusplus
 }

@@ -19,7 +19,8 @@ from localmatch.geometry import Affine
 from localmatch.heatmap import smooth_evidence
 from localmatch.index.graph import Graph
 from localmatch.index.shard import Shard
-from localmatch.neighbours import find_neighbours
+from localmatch.matching import match_shortlist, shortlist
+from localmatch.neighbours import search
 from localmatch.records import Candidate, Encoded, Level, Neighbours, Region
 from localmatch.regions import Part, boxes, find_parts, keep_strongest
 from localmatch.votes import find_peaks
@@ -27,8 +28,9 @@ from localmatch.votes import find_peaks
 QUERY_BUDGET = 4000
 """Patches a query."""
 
-PEAKS, SCREENED, EACH, VERIFIED = 96, 48, 2, 6
-"""Peaks fitted; alignments looked at; of those for each part of the query; alignments verified in full."""
+SHORTLISTING, PEAKS, SCREENED, EACH, VERIFIED = 1024, 300, 48, 2, 8
+"""Peaks that choose the shortlist; peaks fitted; alignments looked at; of those for each part of the query; alignments
+verified in full."""
 
 SCREEN_PASS = 0.35
 """Alignments whose first look shows less similarity are dropped."""
@@ -76,7 +78,11 @@ def find_regions(searcher: Searcher, image: NDArray[np.uint8]) -> tuple[NDArray[
     encoded = encode_query(searcher.network, image, QUERY_BUDGET)
     if not len(encoded.patches):
         return heatmap, []
-    neighbours = find_neighbours(encoded, searcher.shards, searcher.background)
+    first = search(encoded, searcher.shards, searcher.background)
+    references = shortlist(first, find_peaks(first, SHORTLISTING))
+    if not references:
+        return heatmap, []
+    neighbours = match_shortlist(encoded, searcher.shards, searcher.background, references)
     alignments = find_alignments(neighbours, find_peaks(neighbours, PEAKS))
     candidates = _screened(searcher, encoded, choose_candidates(alignments, SCREENED, EACH))
     support, distinct = verification.structure(encoded)
@@ -119,7 +125,7 @@ def _screened(searcher: Searcher, encoded: Encoded, candidates: list[Candidate])
     for candidate in candidates:
         levels = searcher.read_levels(candidate.alignment.reference)
         look = verification.screen(searcher.network, encoded, levels, candidate.alignment) if levels else SCREEN_PASS
-        looks.append((look, look**3 * candidate.alignment.evidence, candidate))
+        looks.append((look, look**3 * candidate.alignment.evidence**0.5, candidate))
     passed = [(rank, candidate) for look, rank, candidate in looks if look >= SCREEN_PASS]
     return [candidate for _, candidate in sorted(passed, key=lambda pair: -pair[0])[:VERIFIED]]
 

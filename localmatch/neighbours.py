@@ -8,6 +8,7 @@ similarity over what the query patch finds anyway: its k-th neighbour in the ind
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +26,8 @@ STANDS_OUT = round(0.08 * QUANTISATION**2)
 alignment they bear 0 to 1.4% of the evidence, and they are more than half of all."""
 
 
-def find_neighbours(encoded: Encoded, shards: Sequence[Shard], background: Sequence[Graph]) -> Neighbours:
-    """Search all patches of a query, plain and mirrored.
+def search(encoded: Encoded, shards: Sequence[Shard], background: Sequence[Graph]) -> Neighbours:
+    """Search all patches of a query, plain and mirrored, in the graphs.
 
     Args:
         encoded: A query from `encode_query`.
@@ -47,7 +48,7 @@ def find_neighbours(encoded: Encoded, shards: Sequence[Shard], background: Seque
         columns.append(_expand(one, row[here], vertex[here], evidence[here], first_image, first_place))
         first_image += one.part.images
         first_place += one.part.places
-    return _collect(encoded, columns)
+    return collect(encoded, columns)
 
 
 def _nearest(
@@ -69,16 +70,31 @@ def _nearest(
 def _common(
     descriptors: NDArray[np.int8], similarity: NDArray[np.int32], background: Sequence[Graph]
 ) -> NDArray[np.int32]:
-    """(2N,) the similarity that each query patch finds anyway."""
+    """(2N,) the similarity that each query patch finds anyway, from its neighbours (2N, k)."""
     best = similarity.max(axis=1, initial=0)
     common = similarity.min(axis=1, initial=np.iinfo(np.int32).max).clip(0)
     if similarity.shape[1] < NEIGHBOURS:
         common[:] = 0
     stands_out = best - common >= STANDS_OUT
+    common = np.where(stands_out, common, best)
+    return in_background(descriptors, common, np.flatnonzero(stands_out), background)
+
+
+def in_background(
+    descriptors: NDArray[np.int8], common: NDArray[np.int32], patch: NDArray[np.int64], background: Sequence[Graph]
+) -> NDArray[np.int32]:
+    """What is common in the index or, if higher, in the background.
+
+    Args:
+        descriptors: (N, 64).
+        common: (N,) similarity that is common in the index.
+        patch: Which of them to look up.
+        background: Graphs of patches of clean images.
+    """
+    common = common.copy()
     for graph in background:
-        found = graph.search(descriptors[stands_out], 1)[1][:, 0]
-        common[stands_out] = np.maximum(common[stands_out], found)
-    return np.asarray(np.where(stands_out, common, best), np.int32)
+        common[patch] = np.maximum(common[patch], graph.search(descriptors[patch], 1)[1][:, 0])
+    return common
 
 
 def _expand(
@@ -102,7 +118,7 @@ def _expand(
     return row[pair], image, place + first_place, xy, places.level[place], evidence[pair]
 
 
-def _collect(encoded: Encoded, columns: list[tuple[NDArray[np.generic], ...]]) -> Neighbours:
+def collect(encoded: Encoded, columns: Sequence[tuple[NDArray[Any], ...]]) -> Neighbours:
     """One sorted record of the neighbours of all shards."""
     if not columns:
         none = np.zeros(0, np.int64)

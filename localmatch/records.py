@@ -59,7 +59,7 @@ class Encoded:
         patches: N patches.
         descriptors: (N, 64) int8.
         mirrored: (N, 64) int8, the same patches seen in a mirror; None for references.
-        maps: Dense (64, h, w) int8 descriptor maps by level index; empty for references.
+        maps: Dense (h, w, 64) int8 descriptor maps by level index; empty for references.
         levels: The pyramid that the maps were computed on; empty for references.
     """
 

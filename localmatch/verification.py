@@ -17,6 +17,8 @@ from scipy import ndimage
 from localmatch.descriptor.encode import QUANTISATION, dense_map, quantise
 from localmatch.descriptor.network import STRIDE, DescriptorNet, box_mean
 from localmatch.geometry import Affine
+from localmatch.kernels import compare_maps
+from localmatch.kernels.compare import ONE
 from localmatch.records import Alignment, Box, Encoded, Level
 from localmatch.registration import refine, warp
 from localmatch.views import View, view_of
@@ -162,18 +164,14 @@ def _similarity(
     Returns:
         (h, w) float32; 0 where the reference does not reach.
     """
-    own = torch.from_numpy(view.maps[level.index]).float()
+    own = view.maps[level.index]
     warped, inside = warp(reference, level, affine, AROUND * STRIDE)
-    height, width = own.shape[1:]
-    other = torch.from_numpy(quantise(dense_map(network, torch.from_numpy(warped)))).float()
-    best = torch.zeros(height, width)
-    for dy in range(AROUND - radius, AROUND + radius + 1):
-        for dx in range(AROUND - radius, AROUND + radius + 1):
-            # Products of int8 sum exactly in float32, so the result does not depend on the order of summation.
-            best = torch.maximum(best, (own * other[:, dy : dy + height, dx : dx + width]).sum(0))
+    other = quantise(dense_map(network, torch.from_numpy(warped)).permute(1, 2, 0))
+    place = torch.tensor([[[ONE, 0, AROUND * ONE], [0, ONE, AROUND * ONE]]], dtype=torch.int32)
+    best, _ = compare_maps(torch.from_numpy(own), torch.from_numpy(other), place, radius)
     start = STRIDE * AROUND
-    reached = inside[start::STRIDE, start::STRIDE][:height, :width]
-    return np.asarray(best.numpy() / QUANTISATION**2 * reached, np.float32)
+    reached = inside[start::STRIDE, start::STRIDE][: own.shape[0], : own.shape[1]]
+    return np.asarray(best[0].clamp_min(0).numpy() / QUANTISATION**2 * reached, np.float32)
 
 
 def _trusted(similarity: NDArray[np.float32]) -> NDArray[np.float32]:

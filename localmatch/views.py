@@ -21,7 +21,7 @@ class View:
         corner: (x, y) query pixel in its corner.
         size: (width, height) in query pixels.
         levels: The pyramid's levels, cut to whole cells around the box.
-        maps: Dense (64, h, w) int8 descriptor maps by level index, cut in the same way.
+        maps: Dense (h, w, 64) int8 descriptor maps by level index, cut in the same way.
     """
 
     corner: tuple[int, int]
@@ -59,11 +59,11 @@ def view_of(encoded: Encoded, box: Box) -> View:
     levels, maps = [], {}
     for level in encoded.levels:
         (sx, sy), dense = level.scale, encoded.maps[level.index]
-        left, right = _cells(x0 / sx, x1 / sx, dense.shape[2])
-        top, bottom = _cells(y0 / sy, y1 / sy, dense.shape[1])
+        left, right = _cells(x0 / sx, x1 / sx, dense.shape[1])
+        top, bottom = _cells(y0 / sy, y1 / sy, dense.shape[0])
         gray = level.gray[top * STRIDE : bottom * STRIDE, left * STRIDE : right * STRIDE]
         levels.append(Level(level.index, level.scale, gray, (left * STRIDE * sx, top * STRIDE * sy)))
-        maps[level.index] = dense[:, top:bottom, left:right]
+        maps[level.index] = dense[top:bottom, left:right]
     return View((x0, y0), (x1 - x0, y1 - y0), tuple(levels), maps)
 
 

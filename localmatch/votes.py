@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
-from localmatch.kernels import vote_peaks
+from localmatch.kernels import vote_topk
 from localmatch.kernels.vote import LEVELS, RATIO_BIAS
 from localmatch.records import Neighbours, Peaks
 
@@ -26,17 +27,18 @@ def find_peaks(neighbours: Neighbours, most: int) -> Peaks:
     # In a mirror, left and right change places: the map is a similarity of the mirrored query.
     sign = np.where(neighbours.mirrored[:, None], [-1, 1], [1, 1])
     step = neighbours.reference_level.astype(np.int32) - neighbours.query_level + RATIO_BIAS
-    score, bins = vote_peaks(
-        offsets,
-        neighbours.query_patch,
-        neighbours.reference_patch,
-        np.round(neighbours.query_xy * sign * SUBPIXEL).astype(np.int32),
-        np.round(neighbours.reference_xy * SUBPIXEL).astype(np.int32),
-        step.clip(0, LEVELS - 1),
-        neighbours.evidence,
-        round(HALF_BIN * SUBPIXEL),
-        PEAKS,
+    found = vote_topk(
+        torch.from_numpy(offsets),
+        torch.from_numpy(neighbours.query_patch),
+        torch.from_numpy(neighbours.reference_patch),
+        torch.from_numpy(np.round(neighbours.query_xy * sign * SUBPIXEL).astype(np.int32)),
+        torch.from_numpy(np.round(neighbours.reference_xy * SUBPIXEL).astype(np.int32)),
+        torch.from_numpy(step.clip(0, LEVELS - 1)),
+        torch.from_numpy(neighbours.evidence),
+        half_bin=round(HALF_BIN * SUBPIXEL),
+        peaks=PEAKS,
     )
+    score, bins = (one.numpy() for one in found)
     order = np.argsort(-score.ravel(), kind="stable")[:most]
     order = order[score.ravel()[order] > 0]
     at = order // PEAKS

@@ -8,10 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from helpers import CLEAN, TRAIN, photo, save
 from numpy.typing import NDArray
 
 import localmatch as lm
+
+# Without a GPU, Triton's kernels run in its interpreter; Triton reads this when it is imported.
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 # The folder localmatch/ in the working directory must not hide the installed package from subprocesses.
 os.environ["PYTHONSAFEPATH"] = "1"

@@ -38,7 +38,8 @@ def test_a_view_shows_its_part_of_the_query_at_all_levels(box: tuple[float, floa
     assert view.corner == (max(box[0], 0), max(box[1], 0))
     for part, level in zip(view.levels, whole.levels, strict=True):
         own, expected = (
-            one.to_pixels(one.maps[level.index][0].astype(np.float32), at) for one, at in ((view, part), (whole, level))
+            one.to_pixels(one.maps[level.index][..., 0].astype(np.float32), at)
+            for one, at in ((view, part), (whole, level))
         )
         assert own.shape == view.size[::-1]
         edge = int(8 * max(level.scale))  # two cells, where a view repeats its last one

@@ -38,7 +38,7 @@ def encode_query(network: DescriptorNet, image: NDArray[np.uint8], budget: int) 
     for level in levels:
         xy = patches.xy[patches.level == level.index]
         dense = dense_map(network, level.gray)
-        maps[level.index] = quantise(dense)
+        maps[level.index] = quantise(dense.permute(1, 2, 0))
         plain.append(_read(dense, level, xy))
         flipped = Level(level.index, level.scale, level.gray.flip(-1))
         mirrored.append(_read(dense_map(network, flipped.gray), level, xy * [-1, 1] + [image.shape[1], 0]))

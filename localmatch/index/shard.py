@@ -124,6 +124,17 @@ class Shard:
         self.graph = Graph(self.path / "graph.hnsw", part.vertices[0])
         self.alive = np.ones(part.images, bool)
         self.alive[list(part.removed)] = False
+        self._descriptors = read_descriptors(self.path / "graph.hnsw", part.vertices[0])
+        self._by_image = np.argsort(self.places.image, kind="stable")
+        self._image_offsets = np.searchsorted(self.places.image[self._by_image], np.arange(part.images + 1))
+
+    def places_of(self, image: int) -> NDArray[np.int64]:
+        """Numbers of the places of an image."""
+        return self._by_image[self._image_offsets[image] : self._image_offsets[image + 1]]
+
+    def descriptors_at(self, place: NDArray[np.int64]) -> NDArray[np.int8]:
+        """(N, 64) int8 descriptors of places."""
+        return self._descriptors[np.searchsorted(self.places.offsets, place, side="right") - 1]
 
     def compacted(self) -> ShardBuilder:
         """A builder with what is left after removals, ready to be written."""
@@ -132,9 +143,11 @@ class Shard:
         number = np.cumsum(self.alive).astype(np.int32) - 1
         vertex = np.repeat(np.arange(self.part.vertices[0]), np.diff(self.places.offsets))
         left = self.alive[self.places.image]
-        descriptors = read_descriptors(self.path / "graph.hnsw", self.part.vertices[0])
         builder.add_patches(
-            number[self.places.image[left]], self.places.xy[left], self.places.level[left], descriptors[vertex[left]]
+            number[self.places.image[left]],
+            self.places.xy[left],
+            self.places.level[left],
+            self._descriptors[vertex[left]],
         )
         return builder
 

@@ -4,7 +4,22 @@
 one; a named backend never falls back: it serves or raises `BackendError`.
 """
 
+from localmatch.kernels.compare import compare_maps
 from localmatch.kernels.dispatch import Backend, backends
-from localmatch.kernels.vote import vote_peaks
+from localmatch.kernels.match import Matches, match_topk
+from localmatch.kernels.rerank import rerank_topk
+from localmatch.kernels.splat import splat_evidence
+from localmatch.kernels.vote import vote_topk
+from localmatch.kernels.zncc import local_zncc
 
-__all__ = ["Backend", "backends", "vote_peaks"]
+__all__ = [
+    "Backend",
+    "Matches",
+    "backends",
+    "compare_maps",
+    "local_zncc",
+    "match_topk",
+    "rerank_topk",
+    "splat_evidence",
+    "vote_topk",
+]

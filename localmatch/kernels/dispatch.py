@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
+
+import torch
 
 from localmatch.errors import BackendError
 from localmatch.kernels import library
@@ -11,8 +16,8 @@ from localmatch.kernels import library
 VARIABLE = "LOCALMATCH_BACKEND"
 """Environment variable that names a backend for all calls."""
 
-PREFERENCE = ("cpp", "torch")
-"""Backends from fastest to the reference."""
+INTERPRETER = "TRITON_INTERPRET"
+"""Environment variable of Triton that runs its kernels on the CPU, slowly, to test them; read when it is imported."""
 
 
 @dataclass(frozen=True)
@@ -20,12 +25,14 @@ class Backend:
     """A backend and whether it can serve here.
 
     Attributes:
-        name: "cpp" (compiled C++) or "torch" (the reference).
+        name: "cuda" (CUDA C++), "triton", "cpp" (C++ for the CPU) or "torch" (the reference).
+        devices: Kinds of device whose tensors it takes.
         reason: Why it cannot serve; None when it is live.
         detail: Where it comes from.
     """
 
     name: str
+    devices: tuple[str, ...]
     reason: str | None
     detail: str
 
@@ -35,27 +42,71 @@ class Backend:
         return self.reason is None
 
 
+def register(name: str, schema: str, implementation: Callable[..., Any], fake: Callable[..., Any]) -> None:
+    """Make an op known to torch, so that `torch.compile` keeps it whole.
+
+    Not `torch.library.custom_op`: it imports torch's compiler at the first call, which takes two seconds.
+    """
+    torch.library.define(f"localmatch::{name}", schema)
+    torch.library.impl(f"localmatch::{name}", "default", implementation)
+    torch.library.register_fake(f"localmatch::{name}", fake)
+
+
 def backends() -> list[Backend]:
     """All backends, fastest first, each live or with the reason why not."""
+    isa = "" if library.unavailable_reason("cpp") else f", {library.ISAS[library.isa()]}"
+    interpreted = os.environ.get(INTERPRETER) == "1"
     return [
-        Backend("cpp", library.unavailable_reason(), str(library.PATH)),
-        Backend("torch", None, "reference, always there"),
+        Backend("cuda", ("cuda",), library.unavailable_reason("cuda") or _no_gpu(), str(library.path("cuda"))),
+        Backend(
+            "triton",
+            ("cpu", "cuda") if interpreted else ("cuda",),
+            _no_triton() or (None if interpreted else _no_gpu()),
+            "in its interpreter" if interpreted else "compiled at the first call",
+        ),
+        Backend("cpp", ("cpu",), library.unavailable_reason("cpp"), f"{library.path('cpp')}{isa}"),
+        Backend("torch", ("cpu", "cuda"), None, "reference, always there"),
     ]
 
 
-def choose(backend: str | None) -> str:
+def choose(backend: str | None, device: torch.device, serving: tuple[str, ...]) -> str:
     """The backend that serves a call.
 
     Args:
         backend: A name, or None for LOCALMATCH_BACKEND or, where that is not set, the fastest live one.
+        device: Where the tensors are.
+        serving: Backends that have this op, fastest first on a device that several of them take.
 
     Raises:
-        BackendError: The named backend does not exist or cannot serve here.
+        BackendError: The named backend does not exist, cannot serve here, or does not have this op.
     """
     name = backend or os.environ.get(VARIABLE) or "auto"
-    everything = backends()
-    for candidate in everything:
-        if candidate.live and name in (candidate.name, "auto"):
-            return candidate.name
-    reasons = "; ".join(f"{b.name}: {b.reason or 'live'}" for b in everything)
-    raise BackendError(f"backend {name!r} cannot serve ({reasons}). Choose one of {', '.join(PREFERENCE)} or auto.")
+    everything = {one.name: one for one in backends()}
+    for candidate in serving:
+        one = everything[candidate]
+        # Interpreted kernels are for tests: only a name chooses them.
+        automatic = name == "auto" and not (candidate == "triton" and device.type == "cpu")
+        if one.live and device.type in one.devices and (name == candidate or automatic):
+            return candidate
+    reasons = "; ".join(f"{one.name}: {_reason(one, device, serving)}" for one in everything.values())
+    raise BackendError(
+        f"backend {name!r} cannot serve ({reasons}). Choose one of {', '.join(serving)} or auto for this op."
+    )
+
+
+def _reason(one: Backend, device: torch.device, serving: tuple[str, ...]) -> str:
+    if one.name not in serving:
+        return "does not have this op"
+    if one.reason is None and device.type not in one.devices:
+        return f"does not take tensors on {device.type}"
+    return one.reason or "live"
+
+
+def _no_gpu() -> str | None:
+    return None if torch.cuda.is_available() else "torch sees no GPU (torch.cuda.is_available() is False)"
+
+
+def _no_triton() -> str | None:
+    if importlib.util.find_spec("triton") is None:
+        return "triton is not installed: pip install 'localmatch[triton]'"
+    return None

@@ -1,4 +1,4 @@
-"""vote_peaks: votes for (log-scale, shift) in overlapping bins, and the strongest local maxima of each group.
+"""vote_topk: votes for (log-scale, shift) in overlapping bins, and the strongest local maxima of each group.
 
 A pair of patches at query place q and reference place r whose scales differ by l half octaves says that the map is
 r = ratio * (q + shift) with ratio = 2^(l / 2): it votes for the shift r / ratio - q, in query pixels. Bins overlap by
@@ -14,9 +14,9 @@ Ballard 1981; bins and one vote a feature: Lowe, IJCV 2004.)
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Callable
+
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from localmatch.kernels import dispatch, library
@@ -28,33 +28,37 @@ LEVELS = 16
 """Number of log-scale bins."""
 
 
-def inverse_ratios() -> NDArray[np.int32]:
-    """(16,) Q16 inverse of each log-scale bin's middle ratio, 2^((j - 8 + 0.5) / 2)."""
-    steps = np.arange(LEVELS) - RATIO_BIAS + 0.5
-    return np.round(65536 / 2 ** (steps / 2)).astype(np.int32)
+BACKENDS = ("cpp", "torch")
+"""On a GPU, too, the torch form serves: no faster one was measured there."""
 
 
-def vote_peaks(
-    offsets: NDArray[np.int64],
-    query_patch: NDArray[np.int32],
-    reference_patch: NDArray[np.int64],
-    query_xy: NDArray[np.int32],
-    reference_xy: NDArray[np.int32],
-    level: NDArray[np.int32],
-    weight: NDArray[np.int32],
+def inverse_ratios() -> Tensor:
+    """(16,) int32, Q16 inverse of each log-scale bin's middle ratio, 2^((j - 8 + 0.5) / 2)."""
+    steps = torch.arange(LEVELS, dtype=torch.float64) - RATIO_BIAS + 0.5
+    return (65536 / 2 ** (steps / 2)).round().int()
+
+
+def vote_topk(
+    offsets: Tensor,
+    query_patch: Tensor,
+    reference_patch: Tensor,
+    query_xy: Tensor,
+    reference_xy: Tensor,
+    level: Tensor,
+    weight: Tensor,
     half_bin: int,
     peaks: int,
     backend: str | None = None,
-) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+) -> tuple[Tensor, Tensor]:
     """Find the strongest peaks of every group of votes.
 
     Args:
-        offsets: (G + 1,) votes of group g are offsets[g] to offsets[g + 1].
-        query_patch: (N,) number of the query patch.
-        reference_patch: (N,) number of the reference patch.
-        query_xy, reference_xy: (N, 2) in 1/16 px, below 2^22 in size.
-        level: (N,) half-octave steps of the scale ratio, plus `RATIO_BIAS`, in [0, 16).
-        weight: (N,) evidence, not negative.
+        offsets: (G + 1,) int64; votes of group g are offsets[g] to offsets[g + 1].
+        query_patch: (N,) int32 number of the query patch.
+        reference_patch: (N,) int64 number of the reference patch.
+        query_xy, reference_xy: (N, 2) int32 in 1/16 px, below 2^22 in size.
+        level: (N,) int32 half-octave steps of the scale ratio, plus `RATIO_BIAS`, in [0, 16).
+        weight: (N,) int32 evidence, not negative.
         half_bin: Half the side of a shift bin, in 1/16 query px.
         peaks: How many peaks a group.
         backend: "cpp", "torch" or None to choose.
@@ -67,43 +71,66 @@ def vote_peaks(
         ValueError: Shapes or ranges do not fit.
         BackendError: The named backend cannot serve.
     """
+    columns = (query_patch, reference_patch, query_xy, reference_xy, level, weight)
     count = len(query_patch)
-    columns = (reference_patch, query_xy, reference_xy, level, weight)
     if any(len(column) != count for column in columns) or query_xy.shape[1:] != (2,) or reference_xy.shape[1:] != (2,):
-        raise ValueError(f"expected {count} votes in every column, got shapes {[c.shape for c in columns]}")
-    if len(offsets) < 1 or offsets[0] != 0 or offsets[-1] != count or (np.diff(offsets) < 0).any():
-        raise ValueError(f"expected offsets rising from 0 to {count}, got {offsets[:3]} ... {offsets[-1:]}")
-    if count and (level.min() < 0 or level.max() >= LEVELS or weight.min() < 0 or half_bin < 1):
-        raise ValueError(f"expected level in [0, {LEVELS}), weight >= 0 and half_bin >= 1")
-    offsets, reference_patch = np.ascontiguousarray(offsets, np.int64), np.ascontiguousarray(reference_patch, np.int64)
-    query_patch, query_xy, reference_xy, level, weight = (
-        np.ascontiguousarray(column, np.int32) for column in (query_patch, query_xy, reference_xy, level, weight)
-    )
-    votes = (offsets, query_patch, reference_patch, query_xy, reference_xy, level, weight)
-    if dispatch.choose(backend) == "cpp":
-        return on_cpp(*votes, half_bin, peaks)
-    o, qp, rp, qxy, rxy, lv, w = (torch.from_numpy(column) for column in votes)
-    score, bins = on_torch(o, qp, rp, qxy, rxy, lv, w, half_bin, peaks)
-    return score.numpy(), bins.numpy()
+        raise ValueError(f"expected {count} votes in every column, got shapes {[tuple(c.shape) for c in columns]}")
+    types = [column.dtype for column in (offsets, *columns)]
+    if types != [torch.int64, torch.int32, torch.int64, *[torch.int32] * 4]:
+        raise ValueError(f"expected int32, offsets and reference_patch int64, got {types}")
+    if half_bin < 1 or peaks < 0:
+        raise ValueError(f"expected half_bin >= 1 and peaks >= 0, got {half_bin} and {peaks}")
+    score, bins = torch.ops.localmatch.vote_topk(offsets, *columns, half_bin, peaks, backend)
+    return score, bins
+
+
+def _vote(
+    offsets: Tensor,
+    query_patch: Tensor,
+    reference_patch: Tensor,
+    query_xy: Tensor,
+    reference_xy: Tensor,
+    level: Tensor,
+    weight: Tensor,
+    half_bin: int,
+    peaks: int,
+    backend: str | None,
+) -> tuple[Tensor, Tensor]:
+    """`vote_topk` as torch sees it."""
+    count = len(query_patch)
+    if len(offsets) < 1 or offsets[0] != 0 or offsets[-1] != count or (offsets.diff() < 0).any():
+        raise ValueError(f"expected offsets rising from 0 to {count}, got {offsets[:3].tolist()} ...")
+    if count and (level.min() < 0 or level.max() >= LEVELS or weight.min() < 0):
+        raise ValueError(f"expected level in [0, {LEVELS}) and weight >= 0")
+    columns = (offsets, query_patch, reference_patch, query_xy, reference_xy, level, weight)
+    form: Callable[..., tuple[Tensor, Tensor]] = {"cpp": on_cpp, "torch": on_torch}[
+        dispatch.choose(backend, query_patch.device, BACKENDS)
+    ]
+    return form(*(column.contiguous() for column in columns), half_bin, peaks)
+
+
+def _empty(offsets: Tensor, peaks: int) -> tuple[Tensor, Tensor]:
+    """Outputs to be filled."""
+    shape = (offsets.shape[0] - 1, peaks)
+    return offsets.new_zeros(shape), offsets.new_zeros((*shape, 3), dtype=torch.int32)
 
 
 def on_cpp(
-    offsets: NDArray[np.int64],
-    query_patch: NDArray[np.int32],
-    reference_patch: NDArray[np.int64],
-    query_xy: NDArray[np.int32],
-    reference_xy: NDArray[np.int32],
-    level: NDArray[np.int32],
-    weight: NDArray[np.int32],
+    offsets: Tensor,
+    query_patch: Tensor,
+    reference_patch: Tensor,
+    query_xy: Tensor,
+    reference_xy: Tensor,
+    level: Tensor,
+    weight: Tensor,
     half_bin: int,
     peaks: int,
-) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """The C++ form: csrc/vote_peaks.cpp; arguments as in `vote_peaks`, contiguous."""
-    groups = len(offsets) - 1
-    score, bins = np.empty((groups, peaks), np.int64), np.empty((groups, peaks, 3), np.int32)
+) -> tuple[Tensor, Tensor]:
+    """The C++ form: csrc/vote_topk.cpp; arguments as in `vote_topk`, contiguous."""
+    score, bins = _empty(offsets, peaks)
     library.call(
-        "vote_peaks", offsets, groups, query_patch, reference_patch, query_xy, reference_xy, level, weight,
-        inverse_ratios(), LEVELS, half_bin, peaks, library.thread_count(), score, bins,
+        "cpp", "vote_topk", offsets, len(offsets) - 1, query_patch, reference_patch, query_xy, reference_xy, level,
+        weight, inverse_ratios(), LEVELS, half_bin, peaks, library.thread_count(), score, bins,
     )  # fmt: skip
     return score, bins
 
@@ -119,10 +146,10 @@ def on_torch(
     half_bin: int,
     peaks: int,
 ) -> tuple[Tensor, Tensor]:
-    """The definition; arguments as in `vote_peaks`, as tensors."""
-    groups = len(offsets) - 1
-    group = torch.repeat_interleave(torch.arange(groups), offsets.diff())
-    inverse = torch.from_numpy(inverse_ratios()).long()
+    """The definition; arguments as in `vote_topk`."""
+    groups, device = len(offsets) - 1, offsets.device
+    group = torch.repeat_interleave(torch.arange(groups, device=device), offsets.diff())
+    inverse = inverse_ratios().long().to(device)
     places, votes = [], []
     for bin_level in (level.long() - 1, level.long()):
         vote = (bin_level >= 0).nonzero()[:, 0]
@@ -134,33 +161,33 @@ def on_torch(
             votes.append(vote)
     place, vote = torch.cat(places), torch.cat(votes)
     if not len(place) or not peaks:
-        return torch.zeros(groups, peaks, dtype=torch.int64), torch.zeros(groups, peaks, 3, dtype=torch.int32)
+        return _empty(offsets, peaks)
     # A bin's key counts through (group, level, y, x) with a margin of one on all sides, so that neighbours are sums.
     low, high = place.amin(0) - 1, place.amax(0) + 1
     rows, columns = (high - low + 1)[2:].tolist()
-    strides = torch.tensor([(LEVELS + 2) * rows * columns, rows * columns, columns, 1])
-    origin = torch.tensor([0, -1, int(low[2]), int(low[3])])
+    strides = torch.tensor([(LEVELS + 2) * rows * columns, rows * columns, columns, 1], device=device)
+    origin = torch.tensor([0, -1, int(low[2]), int(low[3])], device=device)
     bins, of_bin = torch.unique(((place - origin) * strides).sum(1), return_inverse=True)
     score = torch.minimum(
         _sum_once(of_bin, query_patch.long()[vote], weight.long()[vote], len(bins)),
         _sum_once(of_bin, reference_patch[vote], weight.long()[vote], len(bins)),
     )
     score = torch.where(_is_peak(bins, score, strides), score, 0)
-    unpacked = bins[:, None] // strides % torch.tensor([groups, LEVELS + 2, rows, columns]) + origin
-    return _strongest(unpacked, score, groups, peaks)
+    sizes = torch.tensor([groups, LEVELS + 2, rows, columns], device=device)
+    return _strongest(bins[:, None] // strides % sizes + origin, score, offsets, peaks)
 
 
 def _sum_once(of_bin: Tensor, patch: Tensor, weight: Tensor, bins: int) -> Tensor:
     """(B,) sum over patches of each patch's heaviest vote in the bin."""
     pairs, of_pair = torch.unique(torch.stack([of_bin, patch], 1), dim=0, return_inverse=True)
-    heaviest = torch.zeros(len(pairs), dtype=torch.int64).scatter_reduce_(0, of_pair, weight, "amax")
-    return torch.zeros(bins, dtype=torch.int64).index_add_(0, pairs[:, 0], heaviest)
+    heaviest = weight.new_zeros(len(pairs)).scatter_reduce_(0, of_pair, weight, "amax")
+    return weight.new_zeros(bins).index_add_(0, pairs[:, 0], heaviest)
 
 
 def _is_peak(bins: Tensor, score: Tensor, strides: Tensor) -> Tensor:
     """(B,) whether no bin of the 3 x 3 x 3 around scores more; of equal neighbours the lowest key is the peak."""
     peak = score > 0
-    steps = torch.tensor([-1, 0, 1])
+    steps = torch.tensor([-1, 0, 1], device=bins.device)
     for offset in (torch.cartesian_prod(steps, steps, steps) * strides[1:]).sum(1).tolist():
         if offset == 0:
             continue
@@ -170,15 +197,23 @@ def _is_peak(bins: Tensor, score: Tensor, strides: Tensor) -> Tensor:
     return peak
 
 
-def _strongest(bins: Tensor, score: Tensor, groups: int, peaks: int) -> tuple[Tensor, Tensor]:
+def _strongest(bins: Tensor, score: Tensor, offsets: Tensor, peaks: int) -> tuple[Tensor, Tensor]:
     """The first `peaks` of each group by falling score; `bins` (B, 4) of (group, level, y, x) in rising order."""
     order = torch.argsort(score, descending=True, stable=True)
     order = order[torch.argsort(bins[order, 0], stable=True)]
     group, score = bins[order, 0], score[order]
-    rank = torch.arange(len(group)) - torch.searchsorted(group, group)
+    rank = torch.arange(len(group), device=group.device) - torch.searchsorted(group, group)
     keep = (rank < peaks) & (score > 0)
-    top_score = torch.zeros(groups, peaks, dtype=torch.int64)
-    top_bin = torch.zeros(groups, peaks, 3, dtype=torch.int32)
+    top_score, top_bin = _empty(offsets, peaks)
     top_score[group[keep], rank[keep]] = score[keep]
     top_bin[group[keep], rank[keep]] = bins[order, 1:][keep].int()
     return top_score, top_bin
+
+
+dispatch.register(
+    "vote_topk",
+    "(Tensor offsets, Tensor query_patch, Tensor reference_patch, Tensor query_xy, Tensor reference_xy, Tensor level,"
+    " Tensor weight, int half_bin, int peaks, str? backend) -> (Tensor, Tensor)",
+    _vote,
+    lambda offsets, _qp, _rp, _qxy, _rxy, _level, _weight, _half_bin, peaks, _backend: _empty(offsets, peaks),
+)

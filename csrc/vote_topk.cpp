@@ -78,7 +78,7 @@ std::vector<Bin> local_maxima(const std::vector<Bin> &bins) {
 
 }  // namespace
 
-extern "C" int32_t lm_vote_peaks(const int64_t *offsets, int64_t groups, const int32_t *query_patch,
+extern "C" int32_t lm_vote_topk(const int64_t *offsets, int64_t groups, const int32_t *query_patch,
                                  const int64_t *reference_patch, const int32_t *query_xy,
                                  const int32_t *reference_xy, const int32_t *level, const int32_t *weight,
                                  const int32_t *inverse_ratio, int64_t levels, int64_t half_bin, int64_t peaks,

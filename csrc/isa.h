@@ -1,0 +1,76 @@
+/* Kernels that are compiled once for each instruction set, and which of them this CPU can run; asked at run time, so
+ * that one library serves every CPU. A file isa_*.cpp names the instructions, a *_driver.h has the loops.
+ */
+#ifndef LOCALMATCH_ISA_H
+#define LOCALMATCH_ISA_H
+
+#include <atomic>
+#include <cstdint>
+
+namespace localmatch {
+
+struct MatchArguments {
+    const int8_t *query;
+    int64_t queries;
+    const int8_t *reference;
+    int64_t dimension;
+    const int64_t *offsets;
+    int32_t *best, *index, *second;   /* second may be null */
+    std::atomic<uint64_t> *row_best; /* best query of each reference row, packed; null if not wanted */
+};
+
+/* A score and a query in one number, whose maximum is the best score and of equal ones the lowest query. */
+inline uint64_t pack_row(int32_t score, int32_t query) {
+    return (static_cast<uint64_t>(static_cast<uint32_t>(score) ^ 0x80000000u) << 32) |
+           (0xffffffffu - static_cast<uint32_t>(query));
+}
+
+/* Maxima do not depend on order, so the result is the same at every thread count. */
+inline void offer_rows(const MatchArguments &a, int64_t row, int64_t rows, const int32_t *best, const int32_t *query) {
+    for (int64_t r = 0; r < rows; ++r) {
+        const uint64_t mine = pack_row(best[r], query[r]);
+        std::atomic<uint64_t> &shared = a.row_best[row + r];
+        uint64_t seen = shared.load(std::memory_order_relaxed);
+        while (seen < mine && !shared.compare_exchange_weak(seen, mine, std::memory_order_relaxed)) {
+        }
+    }
+}
+
+struct RerankArguments {
+    const int8_t *query;
+    int64_t dimension;
+    const int32_t *candidates; /* [queries, width], -1 for none */
+    int64_t width;
+    const int8_t *table;
+    int64_t k;
+    int32_t *score, *index; /* [queries, k] */
+};
+
+struct CompareArguments {
+    const int8_t *query; /* [height, width, dimension] */
+    int64_t height, width, dimension;
+    const int8_t *reference; /* [reference_height, reference_width, dimension] */
+    int64_t reference_height, reference_width;
+    const int32_t *affine; /* [alignments, 2, 3] Q16 */
+    int64_t radius;
+    int32_t *score, *offset; /* [alignments, height, width] */
+};
+
+/* The units of work of an instruction set. */
+struct Kernels {
+    void (*match)(const MatchArguments &, int64_t segment, int64_t first_query, int64_t queries);
+    void (*rerank)(const RerankArguments &, int64_t first_query, int64_t queries);
+    void (*compare)(const CompareArguments &, int64_t alignment, int64_t row);
+};
+
+/* Null where the library was compiled for another kind of CPU. */
+const Kernels *kernels_generic();
+const Kernels *kernels_neon();
+const Kernels *kernels_avx2();
+const Kernels *kernels_avx512();
+
+/* The kernels of one of lm_isa; null where this CPU does not have it. */
+const Kernels *kernels_for(int64_t isa);
+
+}  // namespace localmatch
+#endif

@@ -1,0 +1,75 @@
+/* Kernels with AVX2: pairs of 16-bit products, which cannot saturate as `maddubs` does. */
+#include "isa.h"
+
+#if defined(__x86_64__) || defined(_M_X64)
+#include <algorithm>
+#include <climits>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#pragma GCC target("avx2")
+#include <immintrin.h>
+
+#include "dot_driver.h"
+#include "match_driver.h"
+
+namespace {
+
+struct Avx2 {
+    typedef int32_t Vec __attribute__((vector_size(32)));
+    using Row = __m256i;
+    using QueryElement = int16_t;
+    using RowElement = int16_t;
+    static constexpr int kQueries = 4, kVectors = 2, kGroup = 2;
+    static constexpr int32_t kRowBias = 0;
+
+    static void convert(const int8_t *from, int16_t *to) {
+        to[0] = from[0];
+        to[1] = from[1];
+    }
+    static Row load(const int16_t *rows) { return _mm256_loadu_si256(reinterpret_cast<const __m256i *>(rows)); }
+    static __m256i broadcast(const int16_t *group) {
+        int32_t word;
+        std::memcpy(&word, group, sizeof word);
+        return _mm256_set1_epi32(word);
+    }
+    static void multiply(Vec &sum, const Row &row, const __m256i &group) {
+        sum += reinterpret_cast<Vec>(_mm256_madd_epi16(row, group));
+    }
+    static Vec iota() { return Vec{0, 1, 2, 3, 4, 5, 6, 7}; }
+
+    struct Single {
+        const int8_t *own;
+        int64_t dimension;
+
+        Single(const int8_t *descriptor, int64_t d) : own(descriptor), dimension(d) {}
+        int32_t dot(const int8_t *other) const {
+            __m256i sum = _mm256_setzero_si256();
+            int64_t d = 0;
+            for (; d + 16 <= dimension; d += 16) {
+                const __m256i a = _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i *>(own + d)));
+                const __m256i b = _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i *>(other + d)));
+                sum = _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
+            }
+            __m128i half = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
+            half = _mm_add_epi32(half, _mm_shuffle_epi32(half, 0x4e));
+            int32_t total = _mm_cvtsi128_si32(_mm_add_epi32(half, _mm_shuffle_epi32(half, 0xb1)));
+            for (; d < dimension; ++d) total += own[d] * other[d];
+            return total;
+        }
+    };
+};
+
+const localmatch::Kernels kKernels = {match_unit<Avx2>, rerank_unit<Avx2>, compare_unit<Avx2>};
+
+}  // namespace
+
+namespace localmatch {
+const Kernels *kernels_avx2() { return &kKernels; }
+}  // namespace localmatch
+#else
+namespace localmatch {
+const Kernels *kernels_avx2() { return nullptr; }
+}  // namespace localmatch
+#endif

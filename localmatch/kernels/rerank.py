@@ -1,0 +1,113 @@
+"""rerank_topk: the exact best rows of a table among each query's candidates.
+
+    score[q, c] = sum over d of query[q, d] * table[candidates[q, c], d]
+
+The k highest of each query, highest first, of equal ones the lowest row first. Candidates come from a graph that
+searches approximately or in fewer dimensions; the table may be memory-mapped. (Refinement of quantised search: Jegou et
+al., "Searching in one billion vectors: re-rank with source coding", ICASSP 2011.)
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from localmatch.kernels import dispatch, library
+from localmatch.kernels.match import MAX_DIMENSION, NONE
+
+BACKENDS = ("triton", "cpp", "torch")
+
+
+def rerank_topk(
+    query: Tensor, candidates: Tensor, table: Tensor, k: int, backend: str | None = None
+) -> tuple[Tensor, Tensor]:
+    """Find the best of each query's candidates.
+
+    Args:
+        query: (Q, D) int8; D a multiple of 4, at most 1024.
+        candidates: (Q, C) int32 rows of the table, each at most once a query; -1 for none.
+        table: (R, D) int8.
+        k: How many to return.
+        backend: "triton", "cpp", "torch" or None to choose.
+
+    Returns:
+        score (Q, k) int32 and index (Q, k) int32, the row; `NONE` and -1 where there are fewer candidates.
+
+    Raises:
+        ValueError: Shapes, types or candidates do not fit.
+        BackendError: The named backend cannot serve.
+    """
+    if query.ndim != 2 or table.ndim != 2 or candidates.ndim != 2 or query.shape[1] != table.shape[1]:
+        shapes = [tuple(one.shape) for one in (query, candidates, table)]
+        raise ValueError(f"expected (Q, D), (Q, C) and (R, D), got {shapes}")
+    if len(query) != len(candidates):
+        raise ValueError(f"expected candidates for {len(query)} queries, got {len(candidates)}")
+    if (query.dtype, candidates.dtype, table.dtype) != (torch.int8, torch.int32, torch.int8):
+        raise ValueError(f"expected int8, int32, int8, got {query.dtype}, {candidates.dtype}, {table.dtype}")
+    if query.shape[1] % 4 or not 4 <= query.shape[1] <= MAX_DIMENSION or k < 0:
+        raise ValueError(f"expected a dimension that is a multiple of 4 and k >= 0, got {query.shape[1]} and {k}")
+    score, index = torch.ops.localmatch.rerank_topk(query, candidates, table, k, backend)
+    return score, index
+
+
+def _rerank(query: Tensor, candidates: Tensor, table: Tensor, k: int, backend: str | None) -> tuple[Tensor, Tensor]:
+    """`rerank_topk` as torch sees it."""
+    if candidates.numel() and (candidates.max() >= len(table) or candidates.min() < -1):
+        raise ValueError(f"expected candidates from -1 to {len(table) - 1}, got {int(candidates.max())}")
+    form = {"triton": on_triton, "cpp": on_cpp, "torch": on_torch}
+    chosen = form[dispatch.choose(backend, query.device, BACKENDS)]
+    return chosen(query.contiguous(), candidates.contiguous(), table.contiguous(), k)
+
+
+def _empty(
+    query: Tensor, candidates: Tensor, table: Tensor, k: int, backend: str | None = None
+) -> tuple[Tensor, Tensor]:
+    """Outputs to be filled."""
+    shape = (query.shape[0], k)
+    return query.new_empty(shape, dtype=torch.int32), query.new_empty(shape, dtype=torch.int32)
+
+
+def on_torch(query: Tensor, candidates: Tensor, table: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The definition; arguments as in `rerank_topk`."""
+    rows = table[candidates.clamp_min(0).long()] if len(table) else query.new_zeros(*candidates.shape, query.shape[1])
+    score = torch.einsum("qd,qcd->qc", query.float(), rows.float()).int()  # exact below 2^24
+    return best_candidates(torch.where(candidates < 0, NONE, score), candidates, k)
+
+
+def best_candidates(score: Tensor, candidates: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k highest scores (Q, C) with their rows; of equal ones the lowest row first."""
+    # Score in the upper half, in the lower one the row counted from above.
+    packed = (score.long() << 32) | (0x7FFFFFFF - candidates.long())
+    best = packed.topk(min(k, packed.shape[1]), dim=1).values
+    found = (best >> 32).int(), (0x7FFFFFFF - (best & 0xFFFFFFFF)).int()
+    short = (0, k - best.shape[1])
+    pad = torch.nn.functional.pad
+    score, index = pad(found[0], short, value=NONE), pad(found[1], short, value=-1)
+    return score, torch.where(score == NONE, -1, index)
+
+
+def on_cpp(query: Tensor, candidates: Tensor, table: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The C++ form: csrc/rerank_topk.cpp; arguments as in `rerank_topk`, contiguous."""
+    score, index = _empty(query, candidates, table, k)
+    library.call(
+        "cpp", "rerank_topk", query, len(query), query.shape[1], candidates, candidates.shape[1], table, k,
+        library.isa(), library.thread_count(), score, index,
+    )  # fmt: skip
+    return score, index
+
+
+def on_triton(query: Tensor, candidates: Tensor, table: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The Triton form: kernels/triton/rerank.py scores, torch sorts; arguments as in `rerank_topk`, contiguous."""
+    from localmatch.kernels.triton.rerank import score_candidates
+
+    score = torch.empty_like(candidates)
+    score_candidates(query, candidates, table, score)
+    return best_candidates(score, candidates, k)
+
+
+dispatch.register(
+    "rerank_topk",
+    "(Tensor query, Tensor candidates, Tensor table, int k, str? backend) -> (Tensor, Tensor)",
+    _rerank,
+    _empty,
+)
