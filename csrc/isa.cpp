@@ -13,7 +13,8 @@ const Kernels *kernels_for(int64_t isa) {
     switch (isa) {
         case LM_ISA_GENERIC: return kernels_generic();
 #if defined(__x86_64__)
-        case LM_ISA_AVX2: return __builtin_cpu_supports("avx2") ? kernels_avx2() : nullptr;
+        case LM_ISA_AVX2:
+            return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? kernels_avx2() : nullptr;
         case LM_ISA_AVX512:
             return __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
                            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")

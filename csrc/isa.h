@@ -6,27 +6,42 @@
 
 #include <atomic>
 #include <cstdint>
+#include <cstring>
 
 namespace localmatch {
 
+/* Element is int8_t or float, Score then int32_t or float. */
+template <class Element, class Score>
 struct MatchArguments {
-    const int8_t *query;
+    const Element *query;
     int64_t queries;
-    const int8_t *reference;
+    const Element *reference;
     int64_t dimension;
     const int64_t *offsets;
-    int32_t *best, *index, *second;   /* second may be null */
+    Score *best, *second; /* second may be null */
+    int32_t *index;
     std::atomic<uint64_t> *row_best; /* best query of each reference row, packed; null if not wanted */
 };
+using MatchBytes = MatchArguments<int8_t, int32_t>;
+using MatchFloats = MatchArguments<float, float>;
 
-/* A score and a query in one number, whose maximum is the best score and of equal ones the lowest query. */
-inline uint64_t pack_row(int32_t score, int32_t query) {
-    return (static_cast<uint64_t>(static_cast<uint32_t>(score) ^ 0x80000000u) << 32) |
-           (0xffffffffu - static_cast<uint32_t>(query));
+/* A number that is ordered as the score. */
+inline uint32_t rank_of(int32_t score) { return static_cast<uint32_t>(score) ^ 0x80000000u; }
+inline uint32_t rank_of(float score) {
+    uint32_t bits;
+    std::memcpy(&bits, &score, sizeof bits);
+    return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+}
+
+/* A score and a number in one, whose maximum is the best score and of equal ones the lowest number. */
+template <class Score>
+uint64_t pack_row(Score score, int32_t number) {
+    return (static_cast<uint64_t>(rank_of(score)) << 32) | (0xffffffffu - static_cast<uint32_t>(number));
 }
 
 /* Maxima do not depend on order, so the result is the same at every thread count. */
-inline void offer_rows(const MatchArguments &a, int64_t row, int64_t rows, const int32_t *best, const int32_t *query) {
+template <class Arguments, class Score>
+void offer_rows(const Arguments &a, int64_t row, int64_t rows, const Score *best, const int32_t *query) {
     for (int64_t r = 0; r < rows; ++r) {
         const uint64_t mine = pack_row(best[r], query[r]);
         std::atomic<uint64_t> &shared = a.row_best[row + r];
@@ -58,7 +73,8 @@ struct CompareArguments {
 
 /* The units of work of an instruction set. */
 struct Kernels {
-    void (*match)(const MatchArguments &, int64_t segment, int64_t first_query, int64_t queries);
+    void (*match)(const MatchBytes &, int64_t segment, int64_t first_query, int64_t queries);
+    void (*match_float)(const MatchFloats &, int64_t segment, int64_t first_query, int64_t queries);
     void (*rerank)(const RerankArguments &, int64_t first_query, int64_t queries);
     void (*compare)(const CompareArguments &, int64_t alignment, int64_t row);
 };

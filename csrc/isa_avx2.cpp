@@ -5,10 +5,11 @@
 #include <algorithm>
 #include <climits>
 #include <cstring>
+#include <limits>
 #include <utility>
 #include <vector>
 
-#pragma GCC target("avx2")
+#pragma GCC target("avx2,fma")
 #include <immintrin.h>
 
 #include "dot_driver.h"
@@ -18,10 +19,14 @@ namespace {
 
 struct Avx2 {
     typedef int32_t Vec __attribute__((vector_size(32)));
+    using Lanes = Vec;
+    using Element = int8_t;
+    using Score = int32_t;
     using Row = __m256i;
     using QueryElement = int16_t;
     using RowElement = int16_t;
     static constexpr int kQueries = 4, kVectors = 2, kGroup = 2;
+    static constexpr int32_t kLowest = INT32_MIN;
     static constexpr int32_t kRowBias = 0;
 
     static void convert(const int8_t *from, int16_t *to) {
@@ -61,7 +66,28 @@ struct Avx2 {
     };
 };
 
-const localmatch::Kernels kKernels = {match_unit<Avx2>, rerank_unit<Avx2>, compare_unit<Avx2>};
+struct Avx2Float {
+    typedef float Vec __attribute__((vector_size(32)));
+    typedef int32_t Lanes __attribute__((vector_size(32)));
+    using Element = float;
+    using Score = float;
+    using Row = __m256;
+    using QueryElement = float;
+    using RowElement = float;
+    static constexpr int kQueries = 4, kVectors = 2, kGroup = 1;
+    static constexpr float kLowest = -std::numeric_limits<float>::infinity();
+    static constexpr float kRowBias = 0;
+
+    static void convert(const float *from, float *to) { *to = *from; }
+    static Row load(const float *rows) { return _mm256_loadu_ps(rows); }
+    static __m256 broadcast(const float *group) { return _mm256_set1_ps(*group); }
+    static void multiply(Vec &sum, const Row &row, const __m256 &group) {
+        sum = reinterpret_cast<Vec>(_mm256_fmadd_ps(row, group, reinterpret_cast<__m256>(sum)));
+    }
+    static Lanes iota() { return Avx2::iota(); }
+};
+
+const localmatch::Kernels kKernels = {match_unit<Avx2>, match_unit<Avx2Float>, rerank_unit<Avx2>, compare_unit<Avx2>};
 
 }  // namespace
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <climits>
 #include <cstring>
+#include <limits>
 #include <utility>
 #include <vector>
 
@@ -20,10 +21,14 @@ namespace {
 
 struct Avx512 {
     typedef int32_t Vec __attribute__((vector_size(64)));
+    using Lanes = Vec;
+    using Element = int8_t;
+    using Score = int32_t;
     using Row = __m512i;
     using QueryElement = int8_t;
     using RowElement = uint8_t;
     static constexpr int kQueries = 8, kVectors = 3, kGroup = 4;
+    static constexpr int32_t kLowest = INT32_MIN;
     /* The instruction multiplies unsigned by signed bytes: rows are stored with this added, sums start with it taken. */
     static constexpr int32_t kRowBias = 128;
 
@@ -72,7 +77,28 @@ struct Avx512 {
     };
 };
 
-const localmatch::Kernels kKernels = {match_unit<Avx512>, rerank_unit<Avx512>, compare_unit<Avx512>};
+struct Avx512Float {
+    typedef float Vec __attribute__((vector_size(64)));
+    typedef int32_t Lanes __attribute__((vector_size(64)));
+    using Element = float;
+    using Score = float;
+    using Row = __m512;
+    using QueryElement = float;
+    using RowElement = float;
+    static constexpr int kQueries = 8, kVectors = 3, kGroup = 1;
+    static constexpr float kLowest = -std::numeric_limits<float>::infinity();
+    static constexpr float kRowBias = 0;
+
+    static void convert(const float *from, float *to) { *to = *from; }
+    static Row load(const float *rows) { return _mm512_loadu_ps(rows); }
+    static __m512 broadcast(const float *group) { return _mm512_set1_ps(*group); }
+    static void multiply(Vec &sum, const Row &row, const __m512 &group) {
+        sum = reinterpret_cast<Vec>(_mm512_fmadd_ps(row, group, reinterpret_cast<__m512>(sum)));
+    }
+    static Lanes iota() { return Avx512::iota(); }
+};
+
+const localmatch::Kernels kKernels = {match_unit<Avx512>, match_unit<Avx512Float>, rerank_unit<Avx512>, compare_unit<Avx512>};
 
 }  // namespace
 

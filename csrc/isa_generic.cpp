@@ -1,4 +1,6 @@
 /* Kernels on any CPU: what the compiler makes of four lanes. */
+#include <limits>
+
 #include "dot_driver.h"
 #include "match_driver.h"
 
@@ -6,10 +8,14 @@ namespace {
 
 struct Generic {
     typedef int32_t Vec __attribute__((vector_size(16)));
+    using Lanes = Vec;
+    using Element = int8_t;
+    using Score = int32_t;
     using Row = Vec;
     using QueryElement = int32_t;
     using RowElement = int32_t;
     static constexpr int kQueries = 2, kVectors = 2, kGroup = 1;
+    static constexpr int32_t kLowest = INT32_MIN;
     static constexpr int32_t kRowBias = 0;
 
     static void convert(const int8_t *from, int32_t *to) { to[0] = from[0]; }
@@ -35,7 +41,33 @@ struct Generic {
     };
 };
 
-const localmatch::Kernels kKernels = {match_unit<Generic>, rerank_unit<Generic>, compare_unit<Generic>};
+struct GenericFloat {
+    typedef float Vec __attribute__((vector_size(16)));
+    typedef int32_t Lanes __attribute__((vector_size(16)));
+    using Element = float;
+    using Score = float;
+    using Row = Vec;
+    using QueryElement = float;
+    using RowElement = float;
+    static constexpr int kQueries = 2, kVectors = 2, kGroup = 1;
+    static constexpr float kLowest = -std::numeric_limits<float>::infinity();
+    static constexpr float kRowBias = 0;
+
+    static void convert(const float *from, float *to) { *to = *from; }
+    static Vec load_unaligned(const float *rows) {
+        Vec row;
+        std::memcpy(&row, rows, sizeof row);
+        return row;
+    }
+    static Row load(const float *rows) { return load_unaligned(rows); }
+    static Vec broadcast(const float *group) { return Vec{} + *group; }
+    static void multiply(Vec &sum, const Row &row, const Vec &group) {
+        sum += row * group;
+    }
+    static Lanes iota() { return Generic::iota(); }
+};
+
+const localmatch::Kernels kKernels = {match_unit<Generic>, match_unit<GenericFloat>, rerank_unit<Generic>, compare_unit<Generic>};
 
 }  // namespace
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <climits>
 #include <cstring>
+#include <limits>
 #include <utility>
 #include <vector>
 
@@ -18,10 +19,14 @@ namespace {
 
 struct Neon {
     typedef int32_t Vec __attribute__((vector_size(16)));
+    using Lanes = Vec;
+    using Element = int8_t;
+    using Score = int32_t;
     using Row = int8x16_t;
     using QueryElement = int8_t;
     using RowElement = int8_t;
     static constexpr int kQueries = 4, kVectors = 4, kGroup = 4;
+    static constexpr int32_t kLowest = INT32_MIN;
     static constexpr int32_t kRowBias = 0;
 
     static void convert(const int8_t *from, int8_t *to) { std::memcpy(to, from, kGroup); }
@@ -52,7 +57,28 @@ struct Neon {
     };
 };
 
-const localmatch::Kernels kKernels = {match_unit<Neon>, rerank_unit<Neon>, compare_unit<Neon>};
+struct NeonFloat {
+    typedef float Vec __attribute__((vector_size(16)));
+    typedef int32_t Lanes __attribute__((vector_size(16)));
+    using Element = float;
+    using Score = float;
+    using Row = float32x4_t;
+    using QueryElement = float;
+    using RowElement = float;
+    static constexpr int kQueries = 4, kVectors = 4, kGroup = 1;
+    static constexpr float kLowest = -std::numeric_limits<float>::infinity();
+    static constexpr float kRowBias = 0;
+
+    static void convert(const float *from, float *to) { *to = *from; }
+    static Row load(const float *rows) { return vld1q_f32(rows); }
+    static float32x4_t broadcast(const float *group) { return vdupq_n_f32(*group); }
+    static void multiply(Vec &sum, const Row &row, const float32x4_t &group) {
+        sum = reinterpret_cast<Vec>(vfmaq_f32(reinterpret_cast<float32x4_t>(sum), row, group));
+    }
+    static Lanes iota() { return Neon::iota(); }
+};
+
+const localmatch::Kernels kKernels = {match_unit<Neon>, match_unit<NeonFloat>, rerank_unit<Neon>, compare_unit<Neon>};
 
 }  // namespace
 

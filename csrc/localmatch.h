@@ -72,6 +72,11 @@ LM_API int32_t lm_match_topk(const int8_t *query, int64_t queries, const int8_t 
                              const int64_t *offsets, int64_t segments, int64_t isa, int64_t threads, int32_t *best,
                              int32_t *index, int32_t *second, int32_t *mutual);
 
+/* The same of float descriptors: best and second are float, -inf where there is nothing. Sums round as they are added. */
+LM_API int32_t lm_match_topk_float(const float *query, int64_t queries, const float *reference, int64_t dimension,
+                                   const int64_t *offsets, int64_t segments, int64_t isa, int64_t threads, float *best,
+                                   int32_t *index, float *second, int32_t *mutual);
+
 /* rerank_topk: exact best rows of each query's candidates. Defined in plain torch by localmatch/kernels/rerank.py.
  *
  *   query       [queries, dimension]

@@ -1,7 +1,7 @@
 /* The loops of match_topk, once for every instruction set. An Isa says how many lanes and tiles there are and how
  * groups of components are multiplied; everything else is GCC vector extensions, which any compiler target lowers.
  *
- *   score[q][r] = sum over d of query[q][d] * reference[r][d]
+ *   score[q][r] = sum over d of query[q][d] * reference[r][d]      int8 -> int32, or float -> float
  *
  * A tile of kQueries x (kVectors * kLanes) scores stays in registers over all components, so that the matrix of
  * scores is never written: each lane keeps the best row that it saw, and lanes are reduced once a chunk of rows.
@@ -23,31 +23,36 @@ namespace {
 
 template <class Isa>
 struct Matcher {
-    using Vec = typename Isa::Vec;
+    using Element = typename Isa::Element; /* of descriptors */
+    using Score = typename Isa::Score;
+    using Vec = typename Isa::Vec;     /* lanes of scores */
+    using Lanes = typename Isa::Lanes; /* as many int32_t */
+    using Arguments = localmatch::MatchArguments<Element, Score>;
     using QueryElement = typename Isa::QueryElement;
     using RowElement = typename Isa::RowElement;
-    static constexpr int kLanes = sizeof(Vec) / sizeof(int32_t);
+    static constexpr int kLanes = sizeof(Vec) / sizeof(Score);
     static constexpr int kTileQueries = Isa::kQueries, kTileVectors = Isa::kVectors;
     static constexpr int kTileRows = kTileVectors * kLanes;
     static constexpr int64_t kPackedBytes = 96 * 1024; /* of the packed rows of a chunk: stays in the L2 cache */
 
-    const localmatch::MatchArguments &a;
+    const Arguments &a;
     const int64_t query_first, queries; /* of this unit */
     int64_t groups = a.dimension / Isa::kGroup;
     int64_t chunk_rows = std::max<int64_t>(kPackedBytes / (a.dimension * sizeof(RowElement)) / kTileRows, 1) * kTileRows;
     std::vector<QueryElement> query;
     std::vector<RowElement> packed;
-    std::vector<int32_t> start;                /* what an accumulator starts from, a query */
-    std::vector<int32_t> row_best, row_query; /* of the rows of a chunk; only for the reference side */
+    std::vector<Score> start;       /* what a sum starts from, a query */
+    std::vector<Score> row_best;    /* best score of each row of a chunk, and whose; only for the reference side */
+    std::vector<int32_t> row_query;
 
-    Matcher(const localmatch::MatchArguments &arguments, int64_t first, int64_t count)
+    Matcher(const Arguments &arguments, int64_t first, int64_t count)
         : a(arguments), query_first(first), queries(count) {
         const int64_t padded = (queries + kTileQueries - 1) / kTileQueries * kTileQueries;
         query.assign(static_cast<size_t>(padded * a.dimension), 0);
         start.assign(static_cast<size_t>(padded), 0);
-        const int8_t *source = a.query + query_first * a.dimension;
+        const Element *source = a.query + query_first * a.dimension;
         for (int64_t q = 0; q < queries; ++q) {
-            int32_t sum = 0;
+            Score sum = 0;
             QueryElement *tile = query.data() + q / kTileQueries * kTileQueries * a.dimension;
             for (int64_t d = 0; d < a.dimension; ++d) {
                 /* [tile][group][query][component of the group], in the order in which it is read. */
@@ -68,15 +73,15 @@ struct Matcher {
         const int64_t first = a.offsets[segment], last = a.offsets[segment + 1];
         const int64_t at = segment * a.queries + query_first;
         for (int64_t q = 0; q < queries; ++q) {
-            a.best[at + q] = INT32_MIN;
+            a.best[at + q] = Isa::kLowest;
             a.index[at + q] = -1;
-            if (a.second) a.second[at + q] = INT32_MIN;
+            if (a.second) a.second[at + q] = Isa::kLowest;
         }
         for (int64_t row = first; row < last; row += chunk_rows) {
             const int64_t rows = std::min(chunk_rows, last - row);
             pack(row, rows);
             if (a.row_best) {
-                std::fill(row_best.begin(), row_best.end(), INT32_MIN);
+                std::fill(row_best.begin(), row_best.end(), Isa::kLowest);
                 std::fill(row_query.begin(), row_query.end(), -1);
             }
             for (int64_t q = 0; q < queries; q += kTileQueries) {
@@ -97,7 +102,7 @@ struct Matcher {
         for (int64_t tile = 0; tile < rows; tile += kTileRows) {
             RowElement *out = packed.data() + tile * a.dimension;
             for (int64_t r = 0; r < kTileRows; ++r) {
-                const int8_t *source = a.reference + (row + tile + r) * a.dimension;
+                const Element *source = a.reference + (row + tile + r) * a.dimension;
                 for (int64_t g = 0; g < groups; ++g) {
                     RowElement group[Isa::kGroup] = {};
                     if (tile + r < rows) Isa::convert(source + g * Isa::kGroup, group);
@@ -110,10 +115,11 @@ struct Matcher {
     /* One tile of queries against a chunk of rows. */
     template <bool kSecond, bool kRowSide>
     void match(int64_t q0, int64_t row, int64_t rows, int64_t at) {
-        Vec best[kTileQueries], second[kTileQueries], index[kTileQueries];
+        Vec best[kTileQueries], second[kTileQueries];
+        Lanes index[kTileQueries];
         for (int q = 0; q < kTileQueries; ++q) {
-            best[q] = second[q] = splat(INT32_MIN);
-            index[q] = splat(-1);
+            best[q] = second[q] = splat(Isa::kLowest);
+            index[q] = Lanes{} - 1;
         }
         for (int64_t tile = 0; tile < rows; tile += kTileRows) {
             Vec score[kTileQueries * kTileVectors];
@@ -121,10 +127,10 @@ struct Matcher {
                      std::make_index_sequence<kTileQueries * kTileVectors>{},
                      std::make_index_sequence<kTileVectors>{});
             for (int v = 0; v < kTileVectors; ++v) {
-                const Vec number = Isa::iota() + splat(static_cast<int32_t>(tile) + v * kLanes);
+                const Lanes number = Isa::iota() + static_cast<int32_t>(tile + v * kLanes);
                 if (tile + (v + 1) * kLanes > rows) {
-                    const Vec there = number < splat(static_cast<int32_t>(rows));
-                    for (int q = 0; q < kTileQueries; ++q) score[q * kTileVectors + v] = there ? score[q * kTileVectors + v] : splat(INT32_MIN);
+                    const Lanes there = number < static_cast<int32_t>(rows) + Lanes{};
+                    for (int q = 0; q < kTileQueries; ++q) score[q * kTileVectors + v] = there ? score[q * kTileVectors + v] : splat(Isa::kLowest);
                 }
                 for (int q = 0; q < kTileQueries; ++q) {
                     const auto higher = score[q * kTileVectors + v] > best[q];
@@ -147,7 +153,7 @@ struct Matcher {
     template <size_t... kSum, size_t... kVector>
     void multiply(int64_t q0, const RowElement *rows, Vec (&score)[kTileQueries * kTileVectors],
                   std::index_sequence<kSum...>, std::index_sequence<kVector...>) const {
-        const int32_t *from = start.data() + q0;
+        const Score *from = start.data() + q0;
         const QueryElement *own = query.data() + q0 * a.dimension;
         Vec sum[] = {splat(from[kSum / kTileVectors])...};
         for (int64_t g = 0; g < groups; ++g) {
@@ -163,13 +169,14 @@ struct Matcher {
 
     /* The best query of each row of a vector; queries rise, so that the first of equal ones stays. */
     void row_side(int64_t q0, int64_t at, const Vec (&score)[kTileQueries * kTileVectors], int v) {
-        Vec best, who;
+        Vec best;
+        Lanes who;
         std::memcpy(&best, row_best.data() + at, sizeof best);
         std::memcpy(&who, row_query.data() + at, sizeof who);
         for (int q = 0; q < kTileQueries && q0 + q < queries; ++q) {
             const auto higher = score[q * kTileVectors + v] > best;
             best = higher ? score[q * kTileVectors + v] : best;
-            who = higher ? splat(static_cast<int32_t>(query_first + q0 + q)) : who;
+            who = higher ? Lanes{} + static_cast<int32_t>(query_first + q0 + q) : who;
         }
         std::memcpy(row_best.data() + at, &best, sizeof best);
         std::memcpy(row_query.data() + at, &who, sizeof who);
@@ -177,10 +184,11 @@ struct Matcher {
 
     /* Lanes -> one best (of equal ones the lowest row) and second, merged with those of the chunks before. */
     template <bool kSecond>
-    void reduce(const Vec &best, const Vec &second, const Vec &index, int64_t row, int64_t at) {
-        int32_t high = best[0], low = INT32_MIN, where = index[0];
+    void reduce(const Vec &best, const Vec &second, const Lanes &index, int64_t row, int64_t at) {
+        Score high = best[0], low = Isa::kLowest;
+        int32_t where = index[0];
         for (int lane = 1; lane < kLanes; ++lane) {
-            const int32_t score = best[lane];
+            const Score score = best[lane];
             if (score > high || (score == high && index[lane] < where)) {
                 low = std::max(low, high);
                 high = score;
@@ -190,7 +198,7 @@ struct Matcher {
             }
         }
         if (kSecond && a.second) {
-            for (int lane = 0; lane < kLanes; ++lane) low = std::max<int32_t>(low, second[lane]);
+            for (int lane = 0; lane < kLanes; ++lane) low = std::max<Score>(low, second[lane]);
             a.second[at] = std::max(a.second[at], std::max(low, std::min(a.best[at], high)));
         }
         if (high > a.best[at]) {
@@ -199,11 +207,11 @@ struct Matcher {
         }
     }
 
-    static Vec splat(int32_t value) { return Vec{} + value; }
+    static Vec splat(Score value) { return Vec{} + value; }
 };
 
 template <class Isa>
-void match_unit(const localmatch::MatchArguments &arguments, int64_t segment, int64_t first, int64_t count) {
+void match_unit(const typename Matcher<Isa>::Arguments &arguments, int64_t segment, int64_t first, int64_t count) {
     Matcher<Isa>(arguments, first, count).run(segment);
 }
 

@@ -13,13 +13,9 @@ namespace {
 /* Queries a unit: so many that packing a segment's rows for them costs little. */
 constexpr int64_t kUnitQueries = 1024;
 
-}  // namespace
-
-extern "C" int32_t lm_match_topk(const int8_t *query, int64_t queries, const int8_t *reference, int64_t dimension,
-                                 const int64_t *offsets, int64_t segments, int64_t isa, int64_t threads,
-                                 int32_t *best, int32_t *index, int32_t *second, int32_t *mutual) {
-    const localmatch::Kernels *kernels = localmatch::kernels_for(isa);
-    if (queries < 0 || segments < 0 || dimension < 4 || dimension % 4 || !kernels) return LM_BAD_ARGUMENT;
+template <class Arguments, class Score, class Element, class Unit>
+int32_t run(const Element *query, int64_t queries, const Element *reference, int64_t dimension, const int64_t *offsets,
+            int64_t segments, Unit unit, int64_t threads, Score *best, int32_t *index, Score *second, int32_t *mutual) {
     const int64_t rows = offsets[segments];
     std::unique_ptr<std::atomic<uint64_t>[]> row_best;
     if (mutual) {
@@ -27,16 +23,35 @@ extern "C" int32_t lm_match_topk(const int8_t *query, int64_t queries, const int
         if (!row_best) return LM_OUT_OF_MEMORY;
         for (int64_t r = 0; r < rows; ++r) row_best[static_cast<size_t>(r)] = 0;
     }
-    const localmatch::MatchArguments arguments{query, queries, reference, dimension,     offsets,
-                                               best,  index,   second,    row_best.get()};
+    const Arguments arguments{query, queries, reference, dimension, offsets, best, second, index, row_best.get()};
     const int64_t pieces = (queries + kUnitQueries - 1) / kUnitQueries;
     const int32_t status = localmatch::parallel_for(segments * pieces, threads, [&](int64_t i) {
         const int64_t first = i % pieces * kUnitQueries;
-        kernels->match(arguments, i / pieces, first, std::min(kUnitQueries, queries - first));
+        unit(arguments, i / pieces, first, std::min(kUnitQueries, queries - first));
     });
     for (int64_t r = 0; mutual && r < rows; ++r) {
         const uint64_t packed = row_best[static_cast<size_t>(r)];
         mutual[r] = packed ? static_cast<int32_t>(0xffffffffu - static_cast<uint32_t>(packed)) : -1;
     }
     return status;
+}
+
+}  // namespace
+
+extern "C" int32_t lm_match_topk(const int8_t *query, int64_t queries, const int8_t *reference, int64_t dimension,
+                                 const int64_t *offsets, int64_t segments, int64_t isa, int64_t threads,
+                                 int32_t *best, int32_t *index, int32_t *second, int32_t *mutual) {
+    const localmatch::Kernels *kernels = localmatch::kernels_for(isa);
+    if (queries < 0 || segments < 0 || dimension < 4 || dimension % 4 || !kernels) return LM_BAD_ARGUMENT;
+    return run<localmatch::MatchBytes>(query, queries, reference, dimension, offsets, segments, kernels->match,
+                                       threads, best, index, second, mutual);
+}
+
+extern "C" int32_t lm_match_topk_float(const float *query, int64_t queries, const float *reference, int64_t dimension,
+                                       const int64_t *offsets, int64_t segments, int64_t isa, int64_t threads,
+                                       float *best, int32_t *index, float *second, int32_t *mutual) {
+    const localmatch::Kernels *kernels = localmatch::kernels_for(isa);
+    if (queries < 0 || segments < 0 || dimension < 4 || dimension % 4 || !kernels) return LM_BAD_ARGUMENT;
+    return run<localmatch::MatchFloats>(query, queries, reference, dimension, offsets, segments, kernels->match_float,
+                                        threads, best, index, second, mutual);
 }

@@ -29,6 +29,8 @@ from localmatch.kernels.match import NONE
 from localmatch.kernels.vote import LEVELS, inverse_ratios
 
 HALF_BIN = 320
+TOLERANCE = {torch.float32: {"rtol": 1e-5, "atol": 1e-6}}
+"""Integers are compared bit by bit."""
 LIVE = {one.name: one.reason for one in backends()}
 
 
@@ -251,6 +253,26 @@ def test_thread_count_does_not_matter(case, threads, monkeypatch) -> None:
     expected = case.op(*arguments, **case.options[-1], backend="torch")
     monkeypatch.setenv("LOCALMATCH_THREADS", threads)
     assert_equal(case.op(*arguments, **case.options[-1], backend="cpp"), expected)
+
+
+@pytest.mark.parametrize("form", forms(("cpp",)))
+@pytest.mark.parametrize("size", CASES[0].sizes)
+def test_float_descriptors(size, form, monkeypatch) -> None:
+    backend = use(form, monkeypatch)
+    rng = np.random.default_rng(0)
+    queries, rows, segments, dimension = size
+    query, reference = (
+        torch.nn.functional.normalize(torch.from_numpy(rng.normal(size=(n, dimension)).astype(np.float32)))
+        for n in (queries, rows)
+    )
+    arguments = query, reference, ragged(rng, segments, rows)
+    expected = match_topk(*arguments, second=True, mutual=True, backend="torch")
+    found = match_topk(*arguments, second=True, mutual=True, backend=backend)
+    for name in ("best", "second"):
+        torch.testing.assert_close(getattr(found, name), getattr(expected, name), **TOLERANCE[torch.float32])
+    # No two of these random scores are so near that rounding could exchange them.
+    assert torch.equal(found.row, expected.row)
+    assert torch.equal(found.mutual, expected.mutual)
 
 
 @pytest.mark.skipif(LIVE["cpp"] is not None, reason=f"cpp: {LIVE['cpp']}")

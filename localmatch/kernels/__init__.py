@@ -5,6 +5,7 @@ one; a named backend never falls back: it serves or raises `BackendError`.
 """
 
 from localmatch.kernels.compare import compare_maps
+from localmatch.kernels.cost import Device, Estimate, estimate
 from localmatch.kernels.dispatch import Backend, backends
 from localmatch.kernels.match import Matches, match_topk
 from localmatch.kernels.rerank import rerank_topk
@@ -14,9 +15,12 @@ from localmatch.kernels.zncc import local_zncc
 
 __all__ = [
     "Backend",
+    "Device",
+    "Estimate",
     "Matches",
     "backends",
     "compare_maps",
+    "estimate",
     "local_zncc",
     "match_topk",
     "rerank_topk",

@@ -5,7 +5,8 @@
     second[s, q] = the second highest, mutual[r] = the lowest query q that reaches max of score[:, r]
 
 A pair is mutual when `mutual[row[s, q]] == q`. Products of int8 are exact integers, so every backend gives the same
-bits. (Fused search: KeOps' argKmin, Charlier et al., JMLR 2021; the two nearest neighbours of Lowe's ratio, IJCV 2004.)
+bits; sums of float32 round in the order in which they are added. (Fused search: KeOps' argKmin, Charlier et al., JMLR
+2021; the two nearest neighbours of Lowe's ratio, IJCV 2004.)
 """
 
 from __future__ import annotations
@@ -20,19 +21,22 @@ from localmatch.kernels import dispatch, library
 NONE = torch.iinfo(torch.int32).min
 """Score where there is nothing to compare with."""
 
+NOTHING = {torch.int8: NONE, torch.float32: float("-inf")}
+"""The same by type of the descriptors."""
+
 MAX_DIMENSION = 1024
 """Sums of more products of int8 are not exact in float32, which the reference multiplies in."""
 
-BACKENDS = ("triton", "cpp", "torch")
+BACKENDS, FLOAT_BACKENDS = ("triton", "cpp", "torch"), ("cpp", "torch")
 
 
 class Matches(NamedTuple):
     """What each query descriptor finds in each reference.
 
     Attributes:
-        best: (S, Q) int32 highest score; `NONE` where the reference has no rows.
+        best: (S, Q) highest score, int32 (float32 of float32); `NONE` (-inf) where the reference has no rows.
         row: (S, Q) int32 its row in the table; -1 where there are none.
-        second: (S, Q) int32 second highest score; `NONE` where there are fewer than two rows; (0, 0) if not asked for.
+        second: (S, Q) second highest score, `NONE` (-inf) where there are fewer than two rows; (0, 0) if not asked for.
         mutual: (R,) int32 best query of each row, -1 without queries; (0,) if not asked for.
     """
 
@@ -54,8 +58,8 @@ def match_topk(
     """Match query descriptors against the descriptors of some references.
 
     Args:
-        query: (Q, D) int8; D a multiple of 4, at most 1024.
-        reference: (R, D) int8, reference after reference.
+        query: (Q, D) int8 or float32; D a multiple of 4, at most 1024.
+        reference: (R, D) of the same type, reference after reference.
         offsets: (S + 1,) int64 rising from 0 to R; reference s is rows offsets[s] to offsets[s + 1].
         second: Whether to find second highest scores.
         mutual: Whether to find the best query of each row.
@@ -67,8 +71,10 @@ def match_topk(
     """
     if query.ndim != 2 or reference.ndim != 2 or query.shape[1] != reference.shape[1]:
         raise ValueError(f"expected (Q, D) and (R, D), got {tuple(query.shape)} and {tuple(reference.shape)}")
-    if query.dtype != torch.int8 or reference.dtype != torch.int8 or offsets.dtype != torch.int64:
-        raise ValueError(f"expected int8, int8, int64, got {query.dtype}, {reference.dtype}, {offsets.dtype}")
+    if query.dtype not in NOTHING or reference.dtype != query.dtype or offsets.dtype != torch.int64:
+        raise ValueError(
+            f"expected int8 or float32 twice and int64, got {query.dtype}, {reference.dtype}, {offsets.dtype}"
+        )
     if query.shape[1] % 4 or not 4 <= query.shape[1] <= MAX_DIMENSION:
         raise ValueError(f"expected a dimension that is a multiple of 4 up to {MAX_DIMENSION}, got {query.shape[1]}")
     return Matches(*torch.ops.localmatch.match_topk(query, reference, offsets, second, mutual, backend))
@@ -82,7 +88,8 @@ def _match(
     if rows.ndim != 1 or not len(rows) or rows[0] != 0 or rows[-1] != len(reference) or (rows.diff() < 0).any():
         raise ValueError(f"expected offsets rising from 0 to {len(reference)}, got {rows[:3].tolist()} ...")
     form = {"triton": on_triton, "cpp": on_cpp, "torch": on_torch}
-    chosen = form[dispatch.choose(backend, query.device, BACKENDS)]
+    serving = BACKENDS if query.dtype == torch.int8 else FLOAT_BACKENDS
+    chosen = form[dispatch.choose(backend, query.device, serving)]
     return chosen(query.contiguous(), reference.contiguous(), offsets.contiguous(), second, mutual)
 
 
@@ -91,8 +98,9 @@ def _empty(
 ) -> tuple[Tensor, ...]:
     """Outputs to be filled."""
     shape = (offsets.shape[0] - 1, query.shape[0])
-    best, row = (query.new_empty(shape, dtype=torch.int32) for _ in range(2))
-    third = query.new_empty(shape if second else (0, 0), dtype=torch.int32)
+    kind = torch.int32 if query.dtype == torch.int8 else query.dtype
+    best, row = query.new_empty(shape, dtype=kind), query.new_empty(shape, dtype=torch.int32)
+    third = query.new_empty(shape if second else (0, 0), dtype=kind)
     fourth = query.new_empty(reference.shape[0] if mutual else 0, dtype=torch.int32)
     return best, row, third, fourth
 
@@ -101,12 +109,13 @@ def on_torch(query: Tensor, reference: Tensor, offsets: Tensor, second: bool, mu
     """The definition, reference by reference; arguments as in `match_topk`."""
     best, row, runner_up, of_row = _empty(query, reference, offsets, second, mutual)
     of_row.fill_(-1)
+    nothing = NOTHING[query.dtype]
     for number, (start, stop) in enumerate(zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)):
-        score = (query.float() @ reference[start:stop].float().T).int()  # (Q, rows), exact below 2^24
+        score = (query.float() @ reference[start:stop].float().T).to(best.dtype)  # (Q, rows); of int8 exact below 2^24
         if start == stop or not len(query):
-            best[number], row[number] = NONE, -1
+            best[number], row[number] = nothing, -1
             if second:
-                runner_up[number] = NONE
+                runner_up[number] = nothing
             continue
         best[number] = score.amax(1)
         first = _first_maximum(score, best[number][:, None], 1)
@@ -114,7 +123,7 @@ def on_torch(query: Tensor, reference: Tensor, offsets: Tensor, second: bool, mu
         if mutual:
             of_row[start:stop] = _first_maximum(score, score.amax(0), 0)
         if second:
-            score[torch.arange(len(query), device=query.device), first] = NONE
+            score[torch.arange(len(query), device=query.device), first] = nothing
             runner_up[number] = score.amax(1)
     return best, row, runner_up, of_row
 
@@ -130,8 +139,9 @@ def _first_maximum(score: Tensor, maximum: Tensor, dim: int) -> Tensor:
 def on_cpp(query: Tensor, reference: Tensor, offsets: Tensor, second: bool, mutual: bool) -> tuple[Tensor, ...]:
     """The C++ form: csrc/match_topk.cpp; arguments as in `match_topk`, contiguous."""
     best, row, runner_up, of_row = _empty(query, reference, offsets, second, mutual)
+    function = "match_topk" if query.dtype == torch.int8 else "match_topk_float"
     library.call(
-        "cpp", "match_topk", query, len(query), reference, query.shape[1], offsets, len(offsets) - 1, library.isa(),
+        "cpp", function, query, len(query), reference, query.shape[1], offsets, len(offsets) - 1, library.isa(),
         library.thread_count(), best, row, runner_up if second else None, of_row if mutual else None,
     )  # fmt: skip
     return best, row, runner_up, of_row
@@ -142,7 +152,7 @@ def on_triton(query: Tensor, reference: Tensor, offsets: Tensor, second: bool, m
     from localmatch.kernels.triton.match import best_rows
 
     best, row, runner_up, _ = _empty(query, reference, offsets, second, False)
-    packed = query.new_full((len(reference) if mutual else 0,), torch.iinfo(torch.int64).min, dtype=torch.int64)
+    packed = offsets.new_full((len(reference) if mutual else 0,), torch.iinfo(torch.int64).min)
     best_rows(query, reference, offsets, best, row, runner_up, packed)
     # Score in the upper half; in the lower one the query, counted from above so that the lowest of equal ones wins.
     nothing = packed == torch.iinfo(torch.int64).min

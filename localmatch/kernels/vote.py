@@ -179,9 +179,10 @@ def on_torch(
 
 def _sum_once(of_bin: Tensor, patch: Tensor, weight: Tensor, bins: int) -> Tensor:
     """(B,) sum over patches of each patch's heaviest vote in the bin."""
-    pairs, of_pair = torch.unique(torch.stack([of_bin, patch], 1), dim=0, return_inverse=True)
+    numbers, patch = torch.unique(patch, return_inverse=True)
+    pairs, of_pair = torch.unique(of_bin * len(numbers) + patch, return_inverse=True)
     heaviest = weight.new_zeros(len(pairs)).scatter_reduce_(0, of_pair, weight, "amax")
-    return weight.new_zeros(bins).index_add_(0, pairs[:, 0], heaviest)
+    return weight.new_zeros(bins).index_add_(0, pairs // len(numbers), heaviest)
 
 
 def _is_peak(bins: Tensor, score: Tensor, strides: Tensor) -> Tensor:

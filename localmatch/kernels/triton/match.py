@@ -1,7 +1,7 @@
 """match_topk in Triton: a tile of queries stays, the rows of one reference pass by.
 
 acc[q, r] = query[q] . reference[r]        int8 x int8 -> int32 on tensor cores
-best, index, second of each q are kept in registers, so that acc is never written
+best, row, second of each q are kept in registers, so that acc is never written
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ NONE = tl.constexpr(-(1 << 31))
 
 
 def best_rows(
-    query: Tensor, reference: Tensor, offsets: Tensor, best: Tensor, index: Tensor, second: Tensor, packed: Tensor
+    query: Tensor, reference: Tensor, offsets: Tensor, best: Tensor, row: Tensor, second: Tensor, packed: Tensor
 ) -> None:
     """Fill the outputs of `match_topk`; `second` and `packed` only where they are not empty."""
     queries, dimension = query.shape
@@ -27,7 +27,7 @@ def best_rows(
     # Tensor cores multiply at least 32 bytes at a time; what is beyond the dimension is masked.
     padded = max(32, triton.next_power_of_2(dimension))
     match_kernel[(triton.cdiv(queries, QUERIES), segments)](
-        query, reference, offsets, best, index, second, packed, queries, dimension,
+        query, reference, offsets, best, row, second, packed, queries, dimension,
         second.numel() > 0, packed.numel() > 0, padded, QUERIES, ROWS, num_warps=WARPS, num_stages=STAGES,
     )  # fmt: skip
 
@@ -38,7 +38,7 @@ def match_kernel(
     reference,
     offsets,
     best,
-    index,
+    row,
     second,
     packed,
     queries,
@@ -84,6 +84,6 @@ def match_kernel(
             tl.atomic_max(packed + r, offer, there)
     out = segment * queries + q
     tl.store(best + out, high, real)
-    tl.store(index + out, where, real)
+    tl.store(row + out, where, real)
     if with_second:
         tl.store(second + out, low, real)

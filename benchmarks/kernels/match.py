@@ -1,0 +1,108 @@
+"""match_topk: query descriptors against those of shortlisted references, best (and second) of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.kernels.runner import Case
+from localmatch.kernels import match_topk
+
+
+def cases(small: bool) -> Iterator[Case]:
+    """The prototype's size, the pipeline's, and how cost grows with rows."""
+    sizes = [(500, [300] * 8, 64)] if small else [
+        (4756, [4756] * 32, 128), (4756, [4756] * 32, 64), (4000, [1000] * 64, 64), (4000, [1000] * 16, 64),
+        (1000, [1000] * 64, 64),
+    ]  # fmt: skip
+    for queries, lengths, dimension in sizes:
+        for dtype in ("int8", "float32"):
+            if dtype == "float32" and lengths[0] * len(lengths) < 100_000 and not small:
+                continue
+            yield _case(queries, lengths, dimension, dtype)
+
+
+def _case(queries: int, lengths: list[int], dimension: int, dtype: str) -> Case:
+    generator = torch.Generator().manual_seed(0)
+
+    def described(count: int) -> Tensor:
+        unit = torch.nn.functional.normalize(torch.randn(count, dimension, generator=generator))
+        return (unit * 300).round().clamp(-127, 127)
+
+    query, reference = described(queries), described(sum(lengths))
+    kind = torch.int8 if dtype == "int8" else torch.float32
+    offsets = torch.tensor([0, *np.cumsum(lengths)])
+    baselines: dict[str, Any] = {
+        "mm + max, by reference": _by_reference,
+        "mm + topk, by reference": _by_reference_topk,
+        "bmm + max": lambda *a: _batched(*a, len(lengths)),
+        "compiled mm + max": _compiled(),
+    }
+    if dtype == "int8":
+        baselines["_int_mm + max, by reference"] = _int_mm
+    if _faiss() is not None:
+        baselines["faiss IndexFlatIP"] = _in_faiss
+    return Case(
+        "match_topk",
+        {"queries": queries, "rows": sum(lengths), "segments": len(lengths), "dimension": dimension},
+        dtype,
+        # Baselines get floats, so that none of them spends time on conversion.
+        (query.to(kind), reference.to(kind), offsets, query, reference),
+        {"cpp": lambda q, r, o, _q, _r: match_topk(q, r, o, backend="cpp")},
+        baselines,
+        lambda own, other: bool(np.allclose(own.best.float().numpy(), np.asarray(other), rtol=1e-4, atol=0.5)),
+    )
+
+
+def _by_reference(_q8: Tensor, _r8: Tensor, offsets: Tensor, query: Tensor, reference: Tensor) -> Tensor:
+    bounds = offsets.tolist()
+    return torch.stack([(query @ reference[a:b].T).max(1).values for a, b in zip(bounds, bounds[1:], strict=False)])
+
+
+def _by_reference_topk(_q8: Tensor, _r8: Tensor, offsets: Tensor, query: Tensor, reference: Tensor) -> Tensor:
+    bounds = offsets.tolist()
+    parts = [(query @ reference[a:b].T).topk(1).values[:, 0] for a, b in zip(bounds, bounds[1:], strict=False)]
+    return torch.stack(parts)
+
+
+def _batched(_q8: Tensor, _r8: Tensor, _o: Tensor, query: Tensor, reference: Tensor, segments: int) -> Tensor:
+    table = reference.view(segments, -1, reference.shape[1])
+    # Eight at a time: all at once would be gigabytes.
+    return torch.cat([(query @ part.transpose(1, 2)).max(2).values for part in table.split(8)])
+
+
+def _compiled() -> Any:
+    one = torch.compile(lambda query, rows: (query @ rows.T).max(1))
+
+    def run(_q8: Tensor, _r8: Tensor, offsets: Tensor, query: Tensor, reference: Tensor) -> Tensor:
+        bounds = offsets.tolist()
+        return torch.stack([one(query, reference[a:b]).values for a, b in zip(bounds, bounds[1:], strict=False)])
+
+    return run
+
+
+def _int_mm(query: Tensor, reference: Tensor, offsets: Tensor, _q: Tensor, _r: Tensor) -> Tensor:
+    bounds = offsets.tolist()
+    parts = [torch._int_mm(query, reference[a:b].T).max(1).values for a, b in zip(bounds, bounds[1:], strict=False)]
+    return torch.stack(parts).float()
+
+
+def _faiss() -> Any:
+    try:
+        import faiss
+    except ImportError:
+        return None
+    return faiss
+
+
+def _in_faiss(_q8: Tensor, _r8: Tensor, offsets: Tensor, query: Tensor, reference: Tensor) -> Any:
+    faiss = _faiss()
+    faiss.omp_set_num_threads(torch.get_num_threads())
+    bounds = offsets.tolist()
+    own, table = query.numpy(), reference.numpy()
+    return np.stack([faiss.knn(own, table[a:b], 1, metric=faiss.METRIC_INNER_PRODUCT)[0][:, 0]
+                     for a, b in zip(bounds, bounds[1:], strict=False)])  # fmt: skip

@@ -1,0 +1,116 @@
+"""Times the forms of one op on one input, A/B alternated, and writes what was measured as one JSON line."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from localmatch.kernels import estimate, library
+from localmatch.kernels.cost import Device
+
+ROUNDS, LEAST_SECONDS, MOST_SECONDS = 9, 0.05, 20.0
+"""Rounds in which all forms take turns; a form runs so often in a round that it takes the second; no form starts a round
+after it had the third in all."""
+
+COPIES_BYTES = 64 << 20
+"""Inputs are copied until they fill this, and take turns, so that no form finds them in a cache."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """An input of an op, and the forms that do the same work on it.
+
+    Attributes:
+        op: Name of the op, as in `localmatch.kernels`.
+        shape: What `localmatch.kernels.estimate` takes.
+        dtype: Of the descriptors or pixels.
+        arguments: Tensors and numbers that every form takes.
+        ours: The op, by backend.
+        baselines: Other forms by name; the fastest is what the ratio is against.
+        same: Whether a result of a baseline is right, given ours.
+    """
+
+    op: str
+    shape: dict[str, int]
+    dtype: str
+    arguments: tuple[Any, ...]
+    ours: dict[str, Callable[..., Any]]
+    baselines: dict[str, Callable[..., Any]]
+    same: Callable[[Any, Any], bool] = field(default=lambda own, other: True)
+
+
+def run(case: Case, device: Device, threads: int) -> list[dict[str, Any]]:
+    """Measure a case; one record a backend."""
+    os.environ["LOCALMATCH_THREADS"] = str(threads)
+    torch.set_num_threads(threads)
+    copies = _copies(case.arguments)
+    forms = {**case.ours, **{f"baseline {name}": form for name, form in case.baselines.items()}}
+    results = {name: form(*copies[0]) for name, form in forms.items()}  # warm-up, and what is checked
+    times = _alternate(forms, copies)
+    floor = estimate(case.op, case.shape, device, case.dtype)
+    measured = {name: times[f"baseline {name}"] for name in case.baselines}
+    fastest = min(measured, key=lambda name: float(np.median(measured[name]))) if measured else None
+    own_result = results[next(iter(case.ours))]
+    records = []
+    for name in case.ours:
+        median = float(np.median(times[name]))
+        records.append(
+            {
+                "op": case.op,
+                "backend": name,
+                "isa": library.ISAS[library.isa()] if name == "cpp" else None,
+                "shape": case.shape,
+                "dtype": case.dtype,
+                "threads": threads,
+                **_spread(times[name]),
+                "baseline": fastest,
+                "baseline_median_s": float(np.median(measured[fastest])) if fastest else None,
+                "ratio": float(np.median(measured[fastest])) / median if fastest else None,
+                "baselines": {other: _spread(values) for other, values in measured.items()},
+                "operations": floor.operations,
+                "bytes": floor.bytes,
+                "floor_s": floor.seconds,
+                "share_of_floor": floor.seconds / median,
+                "same": {other: case.same(own_result, results[f"baseline {other}"]) for other in case.baselines},
+                "load": os.getloadavg()[0],
+            }
+        )
+    return records
+
+
+def _alternate(
+    forms: dict[str, Callable[..., Any]], copies: Sequence[tuple[Any, ...]]
+) -> dict[str, list[float]]:
+    """Seconds a call of each form, by round; the order turns around from round to round."""
+    times: dict[str, list[float]] = {name: [] for name in forms}
+    repeats = dict.fromkeys(forms, 1)
+    for number in range(ROUNDS):
+        for name in sorted(forms, reverse=bool(number % 2)):
+            if sum(times[name]) * repeats[name] > MOST_SECONDS:
+                continue
+            start = time.perf_counter()
+            for repeat in range(repeats[name]):
+                forms[name](*copies[repeat % len(copies)])
+            seconds = (time.perf_counter() - start) / repeats[name]
+            times[name].append(seconds)
+            repeats[name] = max(1, math.ceil(LEAST_SECONDS / seconds))
+    return times
+
+
+def _copies(arguments: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    size = sum(one.numel() * one.element_size() for one in arguments if isinstance(one, Tensor))
+    count = min(64, max(1, COPIES_BYTES // max(size, 1)))
+    return [tuple(one.clone() if isinstance(one, Tensor) else one for one in arguments) for _ in range(count)]
+
+
+def _spread(times: Sequence[float]) -> dict[str, float]:
+    low, median, high = np.percentile(times, (25, 50, 75))
+    return {"median_s": float(median), "iqr_s": float(high - low), "rounds": len(times)}
