@@ -1,6 +1,7 @@
-"""Builds csrc/ into one shared library with a C ABI: no torch, no Python headers, so one wheel serves every version.
+"""Builds csrc/ into shared libraries with a C ABI: no torch, no Python headers, so one wheel serves every version.
 
-LOCALMATCH_PURE_PYTHON=1 installs without it; `localmatch backends` then says so. CXX names the compiler.
+LOCALMATCH_PURE_PYTHON=1 installs without them; `localmatch backends` then says so. CXX names the compiler.
+LOCALMATCH_CUDA=1 requires the CUDA library, 0 leaves it out; unset, it is built where nvcc is found. NVCC names nvcc.
 """
 
 import os
@@ -14,14 +15,20 @@ from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
+KERNELS = ROOT / "localmatch" / "kernels"
 PURE = os.environ.get("LOCALMATCH_PURE_PYTHON") == "1"
+CUDA = os.environ.get("LOCALMATCH_CUDA", "")
 FLAGS = ["-std=c++17", "-O3", "-fPIC", "-shared", "-fvisibility=hidden", "-Wall", "-Wextra", "-pthread"]
+# The CUDA runtime is linked in, so that the library loads where there is no driver, and says so when it is called.
+CUDA_FLAGS = ["-std=c++17", "-O3", "-shared", "-cudart", "static", "-Xcompiler", "-fPIC,-fvisibility=hidden"]
+CUDA_TARGETS = ("80", "90", "100", "120")
 
 
 class Build(build_py):
     def run(self) -> None:
         if not PURE:
-            compile_library(ROOT / "localmatch" / "kernels" / "_localmatch.so")
+            compile_library(KERNELS / "_localmatch.so")
+            compile_cuda(KERNELS / "_localmatch_cuda.so")
         super().run()
 
 
@@ -33,6 +40,18 @@ def compile_library(target: Path) -> None:
         )
     sources = sorted(str(path) for path in (ROOT / "csrc").glob("*.cpp"))
     subprocess.run([*compiler.split(), *FLAGS, "-o", str(target), *sources], check=True)
+
+
+def compile_cuda(target: Path) -> None:
+    compiler = os.environ.get("NVCC") or shutil.which("nvcc")
+    if CUDA == "0" or (compiler is None and CUDA != "1"):
+        return
+    if compiler is None:
+        sys.exit("localmatch: LOCALMATCH_CUDA=1, but there is no nvcc. Install the CUDA toolkit, or unset it.")
+    sources = sorted(str(path) for path in (ROOT / "csrc" / "cuda").glob("*.cu"))
+    targets = [f"-gencode=arch=compute_{one},code=sm_{one}" for one in CUDA_TARGETS]
+    # Best effort: an old nvcc does not know the newest targets.
+    subprocess.run([*compiler.split(), *CUDA_FLAGS, *targets, "-o", str(target), *sources], check=CUDA == "1")
 
 
 class Wheel(bdist_wheel):

@@ -28,7 +28,8 @@ enum lm_isa { LM_ISA_GENERIC = 0, LM_ISA_NEON = 1, LM_ISA_AVX2 = 2, LM_ISA_AVX51
 /* 1 if this CPU has the instruction set, else 0. */
 LM_API int32_t lm_supports(int64_t isa);
 
-/* Changes whenever a signature below does; Python refuses a library of another number. */
+/* Changes whenever a signature does; Python refuses a library of another number. */
+enum { lm_abi_number = 2 };
 LM_API int32_t lm_abi_version(void);
 
 /* null: copies `count` values. The template of a kernel: see CONTRIBUTING.md. */

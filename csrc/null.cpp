@@ -3,7 +3,7 @@
 
 #include "localmatch.h"
 
-extern "C" int32_t lm_abi_version(void) { return 2; }
+extern "C" int32_t lm_abi_version(void) { return lm_abi_number; }
 
 extern "C" int32_t lm_null(const int32_t *input, int64_t count, int32_t *output) {
     if (count < 0) return LM_BAD_ARGUMENT;

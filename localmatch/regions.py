@@ -27,6 +27,10 @@ REGISTER_POWER = 3
 INNER = 8
 """Pixels from its edge where a part's register is judged; nearer, windows reach into the host."""
 
+FREE_CORNERS, CORNER_RADIUS = 3, 12
+"""An affine map brings any three corners into register with any three others: the three strongest of a part, with what
+is within the radius in pixels, are no evidence. Only what agrees beyond them counts."""
+
 MIN_EVIDENCE, MIN_SCORE = 1.0, 0.02
 """Parts whose heat * support sums to less (in units of score), or of a lower score, are not reported."""
 
@@ -58,7 +62,7 @@ def find_parts(
 ) -> list[Part]:
     """The connected parts of one alignment's heatmap.
 
-    score = sum of heat * distinct / 256 * (share of what is distinct that is in exact register) ^ 3
+    score = sum of heat * distinct beyond three corners / 256 * (share of what is distinct in exact register) ^ 3
 
     Args:
         owner: Number of the alignment.
@@ -69,16 +73,25 @@ def find_parts(
         return []
     numbers = np.arange(1, count + 1)
     enough = ndimage.sum_labels(heatmap * support, labels, numbers) >= MIN_EVIDENCE * SCORE_PIXELS
-    evidence = ndimage.sum_labels(heatmap * distinct, labels, numbers) / SCORE_PIXELS
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * MARGIN + 1, 2 * MARGIN + 1))
     parts = []
     for number in numbers[enough]:
         filled = ndimage.binary_fill_holes(labels == number)
         mask = cv2.dilate(filled.astype(np.uint8), kernel) > 0
-        score = float(evidence[number - 1]) * _register(mask, distinct, registered) ** REGISTER_POWER
+        evidence = _beyond_affine(np.where(filled, heatmap * distinct, 0)) / SCORE_PIXELS
+        score = evidence * _register(mask, distinct, registered) ** REGISTER_POWER
         if score >= MIN_SCORE:
             parts.append(Part(owner, mask, score))
     return parts
+
+
+def _beyond_affine(evidence: NDArray[np.float32]) -> float:
+    """Sum of the evidence (H, W) without its strongest corners, see `FREE_CORNERS`."""
+    rest = evidence.copy()
+    for _ in range(FREE_CORNERS):
+        _, _, _, (x, y) = cv2.minMaxLoc(cv2.GaussianBlur(rest, (0, 0), CORNER_RADIUS / 3))
+        cv2.circle(rest, (x, y), CORNER_RADIUS, 0, -1)
+    return float(rest.sum())
 
 
 def _register(mask: NDArray[np.bool_], distinct: NDArray[np.float32], registered: NDArray[np.float32]) -> float:

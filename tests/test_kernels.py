@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import shutil
+import subprocess
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,8 +30,9 @@ from localmatch.kernels import (
     vote_topk,
 )
 from localmatch.kernels.match import NONE
-from localmatch.kernels.vote import LEVELS, inverse_ratios
+from localmatch.kernels.vote import LEVELS, inverse_ratios, on_cuda
 
+ROOT = Path(__file__).parent.parent
 HALF_BIN = 320
 TOLERANCE = {torch.float32: {"rtol": 1e-5, "atol": 1e-6}}
 """Integers are compared bit by bit."""
@@ -132,7 +137,7 @@ def splat_input(seed: int, maps: int, patches: int, height: int, width: int) -> 
 CASES = (
     Case(
         match_topk,
-        ("triton", "cpp", "cuda"),
+        ("triton", "cpp"),
         match_input,
         (
             (0, 0, 0, 64),
@@ -162,7 +167,7 @@ CASES = (
     ),
     Case(
         vote_topk,
-        ("cpp",),
+        ("cpp", "cuda"),
         vote_input,
         ((0, 0, 4), (0, 3, 4), (1, 1, 4), (2, 1, 1), (7, 3, 0), (7, 3, 1), (33, 5, 4), (400, 4, 4), (3001, 17, 4)),
     ),
@@ -344,6 +349,25 @@ def _votes_in_python(offsets, query_patch, reference_patch, query_xy, reference_
         for rank, (negative, place) in enumerate(sorted(peaked)[:peaks]):
             scores[group, rank], bins[group, rank] = -negative, place
     return scores, bins
+
+
+@pytest.fixture(scope="session")
+def emulated(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    """The CUDA kernels compiled as C++, with threads for CUDA's."""
+    sources = sorted(str(path) for path in (ROOT / "csrc" / "cuda").glob("*.cu"))
+    built = tmp_path_factory.mktemp("cuda") / "emulated.so"
+    flags = ["-std=c++20", "-O1", "-fPIC", "-shared", "-pthread", "-DLM_EMULATE", "-x", "c++"]
+    subprocess.run(["g++", *flags, *sources, "-o", str(built)], check=True)
+    return ctypes.CDLL(str(built))
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no g++ to compile the emulated kernels with")
+@pytest.mark.parametrize("size", next(one.sizes for one in CASES if one.op is vote_topk))
+def test_cuda_votes_in_emulation(size, emulated, monkeypatch) -> None:
+    arguments = vote_input(sum(size), *size)
+    expected = vote_topk(*arguments, backend="torch")
+    monkeypatch.setattr("localmatch.kernels.library._open", lambda name: emulated)
+    assert_equal(on_cuda(*arguments), expected)
 
 
 def test_a_repeated_texture_counts_each_reference_patch_once() -> None:

@@ -13,8 +13,10 @@ from localmatch.kernels.compare import ONE
 
 
 def cases(small: bool) -> Iterator[Case]:
-    """The maps of the finest levels of a 512 x 512 image, as verification compares them: aligned, and a margin around."""
-    for side, radius, dimension in [(20, 1, 64)] if small else [(256, 1, 64), (128, 2, 64), (256, 2, 64), (256, 1, 128)]:
+    """The finest levels of a 512 x 512 image, as verification compares them: aligned, with a margin around."""
+    for side, radius, dimension in (
+        [(20, 1, 64)] if small else [(256, 1, 64), (128, 2, 64), (256, 2, 64), (256, 1, 128)]
+    ):
         generator = torch.Generator().manual_seed(0)
         margin = 4
         query = torch.randint(-60, 61, (side, side, dimension), generator=generator, dtype=torch.int8)

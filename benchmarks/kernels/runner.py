@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,8 @@ from localmatch.kernels import estimate, library
 from localmatch.kernels.cost import Device
 
 ROUNDS, LEAST_SECONDS, MOST_SECONDS = 9, 0.05, 20.0
-"""Rounds in which all forms take turns; a form runs so often in a round that it takes the second; no form starts a round
-after it had the third in all."""
+"""Rounds in which all forms take turns; a form runs so often in a round that it takes the second; no form starts a
+round after it had the third in all."""
 
 COPIES_BYTES = 64 << 20
 """Inputs are copied until they fill this, and take turns, so that no form finds them in a cache."""
@@ -44,7 +44,7 @@ class Case:
     arguments: tuple[Any, ...]
     ours: dict[str, Callable[..., Any]]
     baselines: dict[str, Callable[..., Any]]
-    same: Callable[[Any, Any], bool] = field(default=lambda own, other: True)
+    same: Callable[[Any, Any], bool]
 
 
 def run(case: Case, device: Device, threads: int) -> list[dict[str, Any]]:
@@ -86,9 +86,7 @@ def run(case: Case, device: Device, threads: int) -> list[dict[str, Any]]:
     return records
 
 
-def _alternate(
-    forms: dict[str, Callable[..., Any]], copies: Sequence[tuple[Any, ...]]
-) -> dict[str, list[float]]:
+def _alternate(forms: dict[str, Callable[..., Any]], copies: Sequence[tuple[Any, ...]]) -> dict[str, list[float]]:
     """Seconds a call of each form, by round; the order turns around from round to round."""
     times: dict[str, list[float]] = {name: [] for name in forms}
     repeats = dict.fromkeys(forms, 1)

@@ -31,9 +31,11 @@ def cases(small: bool) -> Iterator[Case]:
             (offsets, xy, radius, evidence),
             {"cpp": lambda o, c, r, e, s=side: splat_evidence(o, c, r, e, (s, s), backend="cpp")},
             {
-                "two banded matmuls": lambda o, c, r, e, s=side, m=maps: _matmuls(c, r, e, s, m),
-                "compiled matmuls": lambda o, c, r, e, s=side, m=maps, f=compiled: f(c, r, e, s, m),
-                "torch: exact matmuls": lambda o, c, r, e, s=side: splat_evidence(o, c, r, e, (s, s), backend="torch")[0],
+                "two banded matmuls": lambda *a, s=side, m=maps: _matmuls(*a[1:], s, m),
+                "compiled matmuls": lambda *a, s=side, m=maps, f=compiled: f(*a[1:], s, m),
+                "torch: exact matmuls": lambda o, c, r, e, s=side: splat_evidence(o, c, r, e, (s, s), backend="torch")[
+                    0
+                ],
             },
             lambda own, other: bool(torch.allclose(own[0].float(), other.float(), rtol=1e-4, atol=1.0)),
         )

@@ -84,8 +84,8 @@ _CUDA_STATUS = 1000
 
 
 def stream() -> int:
-    """The current CUDA stream, as a number."""
-    return int(torch.cuda.current_stream().cuda_stream)
+    """The current CUDA stream, as a number; 0, the default stream, where there is no GPU."""
+    return int(torch.cuda.current_stream().cuda_stream) if torch.cuda.is_available() else 0
 
 
 def supports(number: int) -> bool:

@@ -28,8 +28,10 @@ LEVELS = 16
 """Number of log-scale bins."""
 
 
-BACKENDS = ("cpp", "torch")
-"""On a GPU, too, the torch form serves: no faster one was measured there."""
+BACKENDS = ("cuda", "cpp", "torch")
+
+SLOTS_OF_VOTE, BINS_OF_VOTE = 16, 8
+"""Slots of the CUDA form's hash tables, which are half full at most, and bins, a vote."""
 
 
 def inverse_ratios() -> Tensor:
@@ -61,7 +63,7 @@ def vote_topk(
         weight: (N,) int32 evidence, not negative.
         half_bin: Half the side of a shift bin, in 1/16 query px.
         peaks: How many peaks a group.
-        backend: "cpp", "torch" or None to choose.
+        backend: "cuda", "cpp", "torch" or None to choose.
 
     Returns:
         score (G, peaks) int64, strongest first, ties to the lowest bin, 0 where there are fewer peaks; bin
@@ -103,7 +105,7 @@ def _vote(
     if count and (level.min() < 0 or level.max() >= LEVELS or weight.min() < 0):
         raise ValueError(f"expected level in [0, {LEVELS}) and weight >= 0")
     columns = (offsets, query_patch, reference_patch, query_xy, reference_xy, level, weight)
-    form: Callable[..., tuple[Tensor, Tensor]] = {"cpp": on_cpp, "torch": on_torch}[
+    form: Callable[..., tuple[Tensor, Tensor]] = {"cuda": on_cuda, "cpp": on_cpp, "torch": on_torch}[
         dispatch.choose(backend, query_patch.device, BACKENDS)
     ]
     return form(*(column.contiguous() for column in columns), half_bin, peaks)
@@ -133,6 +135,38 @@ def on_cpp(
         weight, inverse_ratios(), LEVELS, half_bin, peaks, library.thread_count(), score, bins,
     )  # fmt: skip
     return score, bins
+
+
+def on_cuda(
+    offsets: Tensor,
+    query_patch: Tensor,
+    reference_patch: Tensor,
+    query_xy: Tensor,
+    reference_xy: Tensor,
+    level: Tensor,
+    weight: Tensor,
+    half_bin: int,
+    peaks: int,
+) -> tuple[Tensor, Tensor]:
+    """The CUDA form: csrc/cuda/vote_topk.cu; arguments as in `vote_topk`, contiguous."""
+    score, bins = _empty(offsets, peaks)
+    group = torch.repeat_interleave(torch.arange(len(offsets) - 1, device=offsets.device), offsets.diff())
+    by_query, by_reference = (_order(group, patch) for patch in (query_patch, reference_patch))
+    votes = len(query_patch)
+    table = offsets.new_empty(4 * SLOTS_OF_VOTE * votes)
+    bins_of_votes = query_patch.new_empty(BINS_OF_VOTE * votes)
+    library.call(
+        "cuda", "cuda_vote_topk", offsets, len(offsets) - 1, query_patch, reference_patch, query_xy, reference_xy,
+        level, weight, inverse_ratios().to(offsets.device), by_query, by_reference, half_bin, peaks, table, votes,
+        bins_of_votes, score, bins, library.stream(),
+    )  # fmt: skip
+    return score, bins
+
+
+def _order(group: Tensor, patch: Tensor) -> Tensor:
+    """(N,) numbers of the votes, sorted by group and within it by patch."""
+    order = torch.argsort(patch, stable=True)
+    return order[torch.argsort(group[order], stable=True)]
 
 
 def on_torch(
