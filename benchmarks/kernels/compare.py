@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -24,7 +25,12 @@ def cases(small: bool) -> Iterator[Case]:
         reference = torch.randint(-60, 61, (around, around, dimension), generator=generator, dtype=torch.int8)
         affine = torch.tensor([[[ONE, 0, margin * ONE], [0, ONE, margin * ONE]]], dtype=torch.int32)
         shape = {"height": side, "width": side, "alignments": 1, "radius": radius, "dimension": dimension}
-        planar = torch.compile(_planar)
+        forms = {
+            "shift, multiply, sum by planes": _planar,
+            "compiled": torch.compile(_planar),
+            "shift, multiply, sum by cells": _cells,
+            "unfold + einsum": _unfold,
+        }
         yield Case(
             "compare_maps",
             shape,
@@ -32,12 +38,7 @@ def cases(small: bool) -> Iterator[Case]:
             # Baselines get floats, and planes of components, which suit their sums best.
             (query, reference, affine, *(one.float().permute(2, 0, 1).contiguous() for one in (query, reference))),
             {"cpp": lambda q, r, a, _q, _r, radius=radius: compare_maps(q, r, a, radius, backend="cpp")},
-            {
-                "shift, multiply, sum by planes": lambda *a, r=radius: _planar(*a, r),
-                "compiled": lambda *a, r=radius, f=planar: f(*a, r),
-                "shift, multiply, sum by cells": lambda *a, r=radius: _cells(*a, r),
-                "unfold + einsum": lambda *a, r=radius: _unfold(*a, r),
-            },
+            {name: partial(form, radius=radius) for name, form in forms.items()},
             lambda own, other: bool((own[0][0].float() == other).all()),
         )
 

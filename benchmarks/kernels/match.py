@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ def _case(queries: int, lengths: list[int], dimension: int, dtype: str) -> Case:
     baselines: dict[str, Any] = {
         "mm + max, by reference": _by_reference,
         "mm + topk, by reference": _by_reference_topk,
-        "bmm + max": lambda *a: _batched(*a, len(lengths)),
+        "bmm + max": partial(_batched, segments=len(lengths)),
         "compiled mm + max": _compiled(),
     }
     if dtype == "int8":
@@ -72,7 +73,7 @@ def _by_reference_topk(_q8: Tensor, _r8: Tensor, offsets: Tensor, query: Tensor,
 def _batched(_q8: Tensor, _r8: Tensor, _o: Tensor, query: Tensor, reference: Tensor, segments: int) -> Tensor:
     table = reference.view(segments, -1, reference.shape[1])
     # Eight at a time: all at once would be gigabytes.
-    return torch.cat([(query @ part.transpose(1, 2)).max(2).values for part in table.split(8)])
+    return torch.cat([(query @ part.transpose(1, 2)).max(2).values for part in torch.split(table, 8)])
 
 
 def _compiled() -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -22,26 +23,27 @@ def cases(small: bool) -> Iterator[Case]:
         radius = (16 * 2 ** (level / 2)).int()
         evidence = torch.randint(1, 256, (count,), generator=generator, dtype=torch.int32)
         offsets = torch.arange(0, count + 1, each)
-        compiled = torch.compile(_matmuls)
         window = round(float((2 * radius.float()).pow(2).mean().sqrt()))
         yield Case(
             "splat_evidence",
             {"maps": maps, "patches": count, "height": side, "width": side, "side": window},
             "int32",
             (offsets, xy, radius, evidence),
-            {"cpp": lambda o, c, r, e, s=side: splat_evidence(o, c, r, e, (s, s), backend="cpp")},
+            {"cpp": partial(splat_evidence, size=(side, side), backend="cpp")},
             {
-                "two banded matmuls": lambda *a, s=side, m=maps: _matmuls(*a[1:], s, m),
-                "compiled matmuls": lambda *a, s=side, m=maps, f=compiled: f(*a[1:], s, m),
-                "torch: exact matmuls": lambda o, c, r, e, s=side: splat_evidence(o, c, r, e, (s, s), backend="torch")[
-                    0
-                ],
+                "two banded matmuls": partial(_matmuls, side=side, maps=maps),
+                "compiled matmuls": partial(torch.compile(_matmuls), side=side, maps=maps),
+                "torch: exact matmuls": partial(_exact, side=side),
             },
             lambda own, other: bool(torch.allclose(own[0].float(), other.float(), rtol=1e-4, atol=1.0)),
         )
 
 
-def _matmuls(xy: Tensor, radius: Tensor, evidence: Tensor, side: int, maps: int) -> Tensor:
+def _exact(offsets: Tensor, xy: Tensor, radius: Tensor, evidence: Tensor, side: int) -> Tensor:
+    return splat_evidence(offsets, xy, radius, evidence, (side, side), backend="torch")[0]
+
+
+def _matmuls(_: Tensor, xy: Tensor, radius: Tensor, evidence: Tensor, side: int, maps: int) -> Tensor:
     """All maps at once in float32, as their patches are equally many; and the winner."""
     across, down = (tents(xy[:, axis], radius, side).float() for axis in (0, 1))
     down = down * evidence[:, None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 
@@ -29,7 +30,7 @@ def cases(small: bool) -> Iterator[Case]:
             {"votes": votes, "groups": groups, "peaks": 4},
             "int32",
             (offsets, *columns),
-            {"cpp": lambda *a: vote_topk(*a, 320, 4, backend="cpp")},
-            {"torch: sort and scatter": lambda *a: vote_topk(*a, 320, 4, backend="torch")},
+            {"cpp": partial(vote_topk, half_bin=320, peaks=4, backend="cpp")},
+            {"torch: sort and scatter": partial(vote_topk, half_bin=320, peaks=4, backend="torch")},
             lambda own, other: all(torch.equal(a, b) for a, b in zip(own, other, strict=True)),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import cv2
 import numpy as np
@@ -20,21 +21,25 @@ def cases(small: bool) -> Iterator[Case]:
         first = torch.randint(0, 256, (height, width), generator=generator, dtype=torch.uint8)
         noise = torch.randint(0, 60, (height, width), generator=generator, dtype=torch.uint8)
         second = (first // 2 + noise).to(torch.uint8)
-        pooled = torch.compile(_pooled)
+        forms = {
+            "torch: prefix sums": _exact,
+            "torch: avg_pool2d": _pooled,
+            "compiled avg_pool2d": torch.compile(_pooled),
+            "OpenCV: boxFilter": _opencv,
+        }
         yield Case(
             "local_zncc",
             {"height": height, "width": width},
             "uint8",
             (first, second, torch.ones(height, width, dtype=torch.bool)),
-            {"cpp": lambda *a, r=radius: local_zncc(*a, r, backend="cpp")},
-            {
-                "torch: prefix sums": lambda *a, r=radius: local_zncc(*a, r, backend="torch") / 16384,
-                "torch: avg_pool2d": lambda *a, r=radius: _pooled(*a, r),
-                "compiled avg_pool2d": lambda *a, r=radius, f=pooled: f(*a, r),
-                "OpenCV: boxFilter": lambda *a, r=radius: _opencv(*a, r),
-            },
+            {"cpp": partial(local_zncc, radius=radius, backend="cpp")},
+            {name: partial(form, radius=radius) for name, form in forms.items()},
             lambda own, other: bool(np.allclose(own.numpy() / 16384, np.asarray(other), atol=2e-2)),
         )
+
+
+def _exact(first: Tensor, second: Tensor, inside: Tensor, radius: int) -> Tensor:
+    return local_zncc(first, second, inside, radius, backend="torch") / 16384
 
 
 def _pooled(first: Tensor, second: Tensor, _: Tensor, radius: int) -> Tensor:
@@ -44,7 +49,8 @@ def _pooled(first: Tensor, second: Tensor, _: Tensor, radius: int) -> Tensor:
     sums = torch.nn.functional.avg_pool2d(maps, 2 * radius + 1, 1, radius, count_include_pad=False)
     mean_a, mean_b, aa, bb, ab = sums[0]
     variance = (aa - mean_a * mean_a) * (bb - mean_b * mean_b)
-    return (ab - mean_a * mean_b) / variance.clamp_min(1e-6).sqrt()
+    correlation: Tensor = (ab - mean_a * mean_b) / variance.clamp_min(1e-6).sqrt()
+    return correlation
 
 
 def _opencv(first: Tensor, second: Tensor, _: Tensor, radius: int) -> np.ndarray:
