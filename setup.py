@@ -18,7 +18,17 @@ ROOT = Path(__file__).parent
 KERNELS = ROOT / "localmatch" / "kernels"
 PURE = os.environ.get("LOCALMATCH_PURE_PYTHON") == "1"
 CUDA = os.environ.get("LOCALMATCH_CUDA", "")
-FLAGS = ["-std=c++17", "-O3", "-fPIC", "-shared", "-fvisibility=hidden", "-Wall", "-Wextra", "-pthread"]
+FLAGS = [
+    "-std=c++17",
+    "-O3",
+    "-fPIC",
+    "-shared",
+    "-fvisibility=hidden",
+    "-fno-math-errno",
+    "-Wall",
+    "-Wextra",
+    "-pthread",
+]
 # The CUDA runtime is linked in, so that the library loads where there is no driver, and says so when it is called.
 CUDA_FLAGS = ["-std=c++17", "-O3", "-shared", "-cudart", "static", "-Xcompiler", "-fPIC,-fvisibility=hidden"]
 CUDA_TARGETS = ("80", "90", "100", "120")

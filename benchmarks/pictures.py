@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -42,8 +43,28 @@ def jpeg(image: Pixels, quality: int) -> Pixels:
     return np.asarray(Image.open(data), np.uint8)
 
 
+CORNERS, CORNER_SPACING, CORNER_CONTRAST = 5, 13, 8 / 255
+"""A region must show so many corners, at most one in a window of so many pixels, of this contrast at least."""
+
+
 def shows_something(piece: Pixels, mask: NDArray[np.bool_]) -> bool:
-    """Whether a region has what anyone could recognise: flat paper or sky has not."""
-    gray = cv2.cvtColor(piece, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    """Whether a region has what anyone could recognise: flat paper, sky, and a few straight edges have not.
+
+    An affine map brings any three corners into register with any three others, so a region with hardly more could come
+    from anywhere.
+    """
+    gray = cv2.cvtColor(piece, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
     variance = cv2.sqrBoxFilter(gray, -1, (16, 16)) - cv2.boxFilter(gray, -1, (16, 16)) ** 2
-    return bool((variance[mask] > 25).mean() > 0.25)
+    if (variance[mask] > (5 / 255) ** 2).mean() <= 0.25:
+        return False
+    response = cv2.cornerMinEigenVal(gray, 5, ksize=3)
+    highest = cv2.dilate(response, np.ones((CORNER_SPACING, CORNER_SPACING), np.uint8))
+    return int(((response == highest) & (response > _least_response()) & mask).sum()) >= CORNERS
+
+
+@cache
+def _least_response() -> float:
+    """Shi-Tomasi response of the corner of a square of the least contrast."""
+    square = np.zeros((64, 64), np.float32)
+    square[32:, 32:] = CORNER_CONTRAST
+    return float(cv2.cornerMinEigenVal(square, 5, ksize=3).max())

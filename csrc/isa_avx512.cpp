@@ -57,22 +57,46 @@ struct Avx512 {
         int32_t start = 0;
 
         Single(const int8_t *descriptor, int64_t d) : own(descriptor), dimension(d) {
-            for (int64_t i = 0; i < d; ++i) start -= kRowBias * descriptor[i];
+            const __m512i bias = _mm512_set1_epi8(static_cast<char>(kRowBias));
+            __m512i sum = _mm512_setzero_si512();
+            for (int64_t i = 0; i < d; i += 64) {
+                sum = _mm512_dpbusd_epi32(sum, bias, bytes(descriptor + i, d - i));
+            }
+            start = -_mm512_reduce_add_epi32(sum);
+        }
+        /* 64 bytes, or the `left` first ones and zeros; without a mask where there are all, as masked loads are slow. */
+        static __m512i bytes(const int8_t *from, int64_t left) {
+            if (left >= 64) return _mm512_loadu_si512(from);
+            return _mm512_maskz_loadu_epi8((__mmask64{1} << left) - 1, from);
         }
         int32_t dot(const int8_t *other) const {
             const __m512i flip = _mm512_set1_epi8(static_cast<char>(0x80));
             __m512i sum = _mm512_setzero_si512();
-            int64_t d = 0;
-            for (; d + 64 <= dimension; d += 64) {
-                const __m512i row = _mm512_xor_si512(_mm512_loadu_si512(other + d), flip);
-                sum = _mm512_dpbusd_epi32(sum, row, _mm512_loadu_si512(own + d));
-            }
-            if (d < dimension) {
-                const __mmask64 tail = (__mmask64{1} << (dimension - d)) - 1;
-                const __m512i row = _mm512_xor_si512(_mm512_maskz_loadu_epi8(tail, other + d), flip);
-                sum = _mm512_dpbusd_epi32(sum, row, _mm512_maskz_loadu_epi8(tail, own + d));
+            for (int64_t d = 0; d < dimension; d += 64) {
+                const __m512i row = _mm512_xor_si512(bytes(other + d, dimension - d), flip);
+                sum = _mm512_dpbusd_epi32(sum, row, bytes(own + d, dimension - d));
             }
             return start + _mm512_reduce_add_epi32(sum);
+        }
+        /* Four at once share the sums across lanes, which cost more than the products. */
+        void dot4(const int8_t *const *others, int32_t *scores) const {
+            const __m512i flip = _mm512_set1_epi8(static_cast<char>(0x80));
+            __m512i a = _mm512_setzero_si512(), b = a, c = a, e = a;
+            for (int64_t d = 0; d < dimension; d += 64) {
+                const int64_t left = dimension - d;
+                const __m512i mine = bytes(own + d, left);
+                const auto row = [&](int i) { return _mm512_xor_si512(bytes(others[i] + d, left), flip); };
+                a = _mm512_dpbusd_epi32(a, row(0), mine);
+                b = _mm512_dpbusd_epi32(b, row(1), mine);
+                c = _mm512_dpbusd_epi32(c, row(2), mine);
+                e = _mm512_dpbusd_epi32(e, row(3), mine);
+            }
+            const __m512i ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+            const __m512i ce = _mm512_add_epi32(_mm512_unpacklo_epi32(c, e), _mm512_unpackhi_epi32(c, e));
+            const __m512i all = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, ce), _mm512_unpackhi_epi64(ab, ce));
+            const __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64(all, 1));
+            const __m128i sums = _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+            _mm_storeu_si128(reinterpret_cast<__m128i *>(scores), _mm_add_epi32(sums, _mm_set1_epi32(start)));
         }
     };
 };

@@ -38,6 +38,9 @@ struct Generic {
             for (int64_t d = 0; d < dimension; ++d) total += own[d] * other[d];
             return total;
         }
+        void dot4(const int8_t *const *others, int32_t *scores) const {
+            for (int i = 0; i < 4; ++i) scores[i] = dot(others[i]);
+        }
     };
 };
 

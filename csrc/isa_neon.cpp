@@ -54,6 +54,9 @@ struct Neon {
             for (; d < dimension; ++d) total += own[d] * other[d];
             return total;
         }
+        void dot4(const int8_t *const *others, int32_t *scores) const {
+            for (int i = 0; i < 4; ++i) scores[i] = dot(others[i]);
+        }
     };
 };
 

@@ -34,17 +34,15 @@ LM_CLONES void move_row(const Images &im, int64_t y, int32_t sign, int32_t *colu
     }
 }
 
-/* Sums of columns -> sums of windows, by prefix sums; padded with zeros on both sides. */
+/* Sums of columns -> sums of windows. All six move right at once, so that no sum waits for another. */
 void sum_windows(const int32_t *column, int64_t stride, int64_t width, int64_t radius, int32_t *window) {
-    for (int k = 0; k < kSums; ++k) {
-        const int32_t *in = column + k * stride;
-        int32_t *out = window + k * stride;
-        int32_t sum = 0;
-        for (int64_t x = 0; x < std::min(radius, width); ++x) sum += in[x];
-        for (int64_t x = 0; x < width; ++x) {
-            if (x + radius < width) sum += in[x + radius];
-            out[x] = sum;
-            if (x - radius >= 0) sum -= in[x - radius];
+    int32_t sum[kSums] = {};
+    for (int64_t x = -radius; x < width; ++x) {
+        const int64_t enters = x + radius, leaves = x - radius - 1;
+        for (int k = 0; k < kSums; ++k) {
+            if (enters < width) sum[k] += column[k * stride + enters];
+            if (leaves >= 0) sum[k] -= column[k * stride + leaves];
+            if (x >= 0) window[k * stride + x] = sum[k];
         }
     }
 }
@@ -55,7 +53,7 @@ LM_CLONES void correlate(const int32_t *window, int64_t stride, int64_t width, i
         const int64_t va = n * window[3 * stride + x] - a * a, vb = n * window[4 * stride + x] - b * b;
         const int64_t both = n * window[5 * stride + x] - a * b;
         const double root = std::sqrt(static_cast<double>(va) * static_cast<double>(vb));
-        const double value = std::nearbyint(static_cast<double>(both) / (root > 0 ? root : 1.0) * 16384.0);
+        const double value = std::rint(static_cast<double>(both) / (root > 0 ? root : 1.0) * 16384.0);
         out[x] = root > 0 ? static_cast<int32_t>(value) : 0;
     }
 }

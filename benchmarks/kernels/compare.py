@@ -26,10 +26,10 @@ def cases(small: bool) -> Iterator[Case]:
         affine = torch.tensor([[[ONE, 0, margin * ONE], [0, ONE, margin * ONE]]], dtype=torch.int32)
         shape = {"height": side, "width": side, "alignments": 1, "radius": radius, "dimension": dimension}
         forms = {
-            "shift, multiply, sum by planes": _planar,
-            "compiled": torch.compile(_planar),
-            "shift, multiply, sum by cells": _cells,
-            "unfold + einsum": _unfold,
+            "eager: shift, multiply, sum by planes": _planar,
+            "compiled: the same by planes": torch.compile(_planar),
+            "eager: shift, multiply, sum by cells": _cells,
+            "eager: unfold + einsum": _unfold,
         }
         yield Case(
             "compare_maps",

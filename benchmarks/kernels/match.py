@@ -38,15 +38,15 @@ def _case(queries: int, lengths: list[int], dimension: int, dtype: str) -> Case:
     kind = torch.int8 if dtype == "int8" else torch.float32
     offsets = torch.tensor([0, *np.cumsum(lengths)])
     baselines: dict[str, Any] = {
-        "mm + max, by reference": _by_reference,
-        "mm + topk, by reference": _by_reference_topk,
-        "bmm + max": partial(_batched, segments=len(lengths)),
-        "compiled mm + max": _compiled(),
+        "eager: mm + max, by reference": _by_reference,
+        "eager: mm + topk, by reference": _by_reference_topk,
+        "eager: bmm + max": partial(_batched, segments=len(lengths)),
+        "compiled: mm + max": _compiled(),
     }
     if dtype == "int8":
-        baselines["_int_mm + max, by reference"] = _int_mm
+        baselines["eager: _int_mm + max, by reference"] = _int_mm
     if _faiss() is not None:
-        baselines["faiss IndexFlatIP"] = _in_faiss
+        baselines["faiss: knn"] = _in_faiss
     return Case(
         "match_topk",
         {"queries": queries, "rows": sum(lengths), "segments": len(lengths), "dimension": dimension},

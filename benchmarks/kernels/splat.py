@@ -31,9 +31,9 @@ def cases(small: bool) -> Iterator[Case]:
             (offsets, xy, radius, evidence),
             {"cpp": partial(splat_evidence, size=(side, side), backend="cpp")},
             {
-                "two banded matmuls": partial(_matmuls, side=side, maps=maps),
-                "compiled matmuls": partial(torch.compile(_matmuls), side=side, maps=maps),
-                "torch: exact matmuls": partial(_exact, side=side),
+                "eager: two banded matmuls": partial(_matmuls, side=side, maps=maps),
+                "compiled: two banded matmuls": partial(torch.compile(_matmuls), side=side, maps=maps),
+                "eager: exact matmuls": partial(_exact, side=side),
             },
             lambda own, other: bool(torch.allclose(own[0].float(), other.float(), rtol=1e-4, atol=1.0)),
         )

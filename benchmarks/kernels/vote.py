@@ -31,6 +31,6 @@ def cases(small: bool) -> Iterator[Case]:
             "int32",
             (offsets, *columns),
             {"cpp": partial(vote_topk, half_bin=320, peaks=4, backend="cpp")},
-            {"torch: sort and scatter": partial(vote_topk, half_bin=320, peaks=4, backend="torch")},
+            {"eager: sort and scatter": partial(vote_topk, half_bin=320, peaks=4, backend="torch")},
             lambda own, other: all(torch.equal(a, b) for a, b in zip(own, other, strict=True)),
         )

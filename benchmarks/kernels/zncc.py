@@ -22,9 +22,9 @@ def cases(small: bool) -> Iterator[Case]:
         noise = torch.randint(0, 60, (height, width), generator=generator, dtype=torch.uint8)
         second = (first // 2 + noise).to(torch.uint8)
         forms = {
-            "torch: prefix sums": _exact,
-            "torch: avg_pool2d": _pooled,
-            "compiled avg_pool2d": torch.compile(_pooled),
+            "eager: prefix sums": _exact,
+            "eager: avg_pool2d": _pooled,
+            "compiled: avg_pool2d": torch.compile(_pooled),
             "OpenCV: boxFilter": _opencv,
         }
         yield Case(

@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-flags=(-std=c++17 -O3 -static -pthread -Wall -Wextra tests/cpus/check.cpp csrc/*.cpp)
+flags=(-std=c++17 -O3 -fno-math-errno -static -pthread -Wall -Wextra tests/cpus/check.cpp csrc/*.cpp)
 g++ "${flags[@]}" -o "$work/x86"
 aarch64-linux-gnu-g++ "${flags[@]}" -o "$work/arm"
 "$work/x86"
