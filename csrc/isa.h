@@ -73,8 +73,9 @@ struct CompareArguments {
 
 /* The units of work of an instruction set. */
 struct Kernels {
-    void (*match)(const MatchBytes &, int64_t segment, int64_t first_query, int64_t queries);
-    void (*match_float)(const MatchFloats &, int64_t segment, int64_t first_query, int64_t queries);
+    void (*match)(const MatchBytes &, int64_t first_segment, int64_t segments, int64_t first_query, int64_t queries);
+    void (*match_float)(const MatchFloats &, int64_t first_segment, int64_t segments, int64_t first_query,
+                        int64_t queries);
     void (*rerank)(const RerankArguments &, int64_t first_query, int64_t queries);
     void (*compare)(const CompareArguments &, int64_t alignment, int64_t row);
 };

@@ -33,7 +33,7 @@ struct Matcher {
     static constexpr int kLanes = sizeof(Vec) / sizeof(Score);
     static constexpr int kTileQueries = Isa::kQueries, kTileVectors = Isa::kVectors;
     static constexpr int kTileRows = kTileVectors * kLanes;
-    static constexpr int64_t kPackedBytes = 96 * 1024; /* of the packed rows of a chunk: stays in the L2 cache */
+    static constexpr int64_t kPackedBytes = 192 * 1024; /* of the packed rows of a chunk: stays in the L2 cache */
 
     const Arguments &a;
     const int64_t query_first, queries; /* of this unit */
@@ -126,23 +126,25 @@ struct Matcher {
             multiply(q0, packed.data() + tile * a.dimension, score,
                      std::make_index_sequence<kTileQueries * kTileVectors>{},
                      std::make_index_sequence<kTileVectors>{});
-            for (int v = 0; v < kTileVectors; ++v) {
-                const Lanes number = Isa::iota() + static_cast<int32_t>(tile + v * kLanes);
-                if (tile + (v + 1) * kLanes > rows) {
-                    const Lanes there = number < static_cast<int32_t>(rows) + Lanes{};
-                    for (int q = 0; q < kTileQueries; ++q) score[q * kTileVectors + v] = there ? score[q * kTileVectors + v] : splat(Isa::kLowest);
-                }
-                for (int q = 0; q < kTileQueries; ++q) {
-                    const auto higher = score[q * kTileVectors + v] > best[q];
+            if (tile + kTileRows > rows) hide(score, rows - tile);
+            for (int q = 0; q < kTileQueries; ++q) {
+                Vec high = best[q], low = second[q];
+                Lanes where = index[q];
+                for (int v = 0; v < kTileVectors; ++v) {
+                    const Vec found = score[q * kTileVectors + v];
+                    const auto higher = found > high;
                     if (kSecond) {
-                        const Vec lower = higher ? best[q] : score[q * kTileVectors + v];
-                        second[q] = lower > second[q] ? lower : second[q];
+                        const Vec lower = higher ? high : found;
+                        low = lower > low ? lower : low;
                     }
-                    best[q] = higher ? score[q * kTileVectors + v] : best[q];
-                    index[q] = higher ? number : index[q];
+                    high = higher ? found : high;
+                    where = higher ? Isa::iota() + static_cast<int32_t>(tile + v * kLanes) : where;
                 }
-                if (kRowSide) row_side(q0, tile + v * kLanes, score, v);
+                best[q] = high;
+                second[q] = low;
+                index[q] = where;
             }
+            for (int v = 0; kRowSide && v < kTileVectors; ++v) row_side(q0, tile + v * kLanes, score, v);
         }
         for (int64_t q = 0; q < std::min<int64_t>(kTileQueries, queries - q0); ++q) {
             reduce<kSecond>(best[q], second[q], index[q], row, at + q0 + q);
@@ -165,6 +167,17 @@ struct Matcher {
             own += kTileQueries * Isa::kGroup;
         }
         ((score[kSum] = sum[kSum]), ...);
+    }
+
+    /* Rows beyond the last of a chunk win nothing. */
+    static void hide(Vec (&score)[kTileQueries * kTileVectors], int64_t rows) {
+        for (int v = 0; v < kTileVectors; ++v) {
+            const Lanes there = Isa::iota() + v * kLanes < static_cast<int32_t>(rows) + Lanes{};
+            for (int q = 0; q < kTileQueries; ++q) {
+                Vec &one = score[q * kTileVectors + v];
+                one = there ? one : splat(Isa::kLowest);
+            }
+        }
     }
 
     /* The best query of each row of a vector; queries rise, so that the first of equal ones stays. */
@@ -211,8 +224,10 @@ struct Matcher {
 };
 
 template <class Isa>
-void match_unit(const typename Matcher<Isa>::Arguments &arguments, int64_t segment, int64_t first, int64_t count) {
-    Matcher<Isa>(arguments, first, count).run(segment);
+void match_unit(const typename Matcher<Isa>::Arguments &arguments, int64_t first_segment, int64_t segments,
+                int64_t first, int64_t count) {
+    Matcher<Isa> matcher(arguments, first, count);
+    for (int64_t s = first_segment; s < first_segment + segments; ++s) matcher.run(s);
 }
 
 }  // namespace

@@ -10,8 +10,10 @@
 
 namespace {
 
-/* Queries a unit: so many that packing a segment's rows for them costs little. */
-constexpr int64_t kUnitQueries = 1024;
+/* Queries a unit: so many that packing a segment's rows for them costs little. Units a thread: so many that threads end
+ * together, and so few that packing the queries for a unit's segments costs little.
+ */
+constexpr int64_t kUnitQueries = 1024, kUnitsOfThread = 8;
 
 template <class Arguments, class Score, class Element, class Unit>
 int32_t run(const Element *query, int64_t queries, const Element *reference, int64_t dimension, const int64_t *offsets,
@@ -25,9 +27,11 @@ int32_t run(const Element *query, int64_t queries, const Element *reference, int
     }
     const Arguments arguments{query, queries, reference, dimension, offsets, best, second, index, row_best.get()};
     const int64_t pieces = (queries + kUnitQueries - 1) / kUnitQueries;
-    const int32_t status = localmatch::parallel_for(segments * pieces, threads, [&](int64_t i) {
-        const int64_t first = i % pieces * kUnitQueries;
-        unit(arguments, i / pieces, first, std::min(kUnitQueries, queries - first));
+    const int64_t each = std::max<int64_t>(segments * pieces / (std::max<int64_t>(threads, 1) * kUnitsOfThread), 1);
+    const int64_t spans = (segments + each - 1) / each;
+    const int32_t status = localmatch::parallel_for(spans * pieces, threads, [&](int64_t i) {
+        const int64_t query = i % pieces * kUnitQueries, segment = i / pieces * each;
+        unit(arguments, segment, std::min(each, segments - segment), query, std::min(kUnitQueries, queries - query));
     });
     for (int64_t r = 0; mutual && r < rows; ++r) {
         const uint64_t packed = row_best[static_cast<size_t>(r)];

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,8 +38,6 @@ def _case(queries: int, lengths: list[int], dimension: int, dtype: str) -> Case:
     offsets = torch.tensor([0, *np.cumsum(lengths)])
     baselines: dict[str, Any] = {
         "eager: mm + max, by reference": _by_reference,
-        "eager: mm + topk, by reference": _by_reference_topk,
-        "eager: bmm + max": partial(_batched, segments=len(lengths)),
         "compiled: mm + max": _compiled(),
     }
     if dtype == "int8":
@@ -62,18 +59,6 @@ def _case(queries: int, lengths: list[int], dimension: int, dtype: str) -> Case:
 def _by_reference(_q8: Tensor, _r8: Tensor, offsets: Tensor, query: Tensor, reference: Tensor) -> Tensor:
     bounds = offsets.tolist()
     return torch.stack([(query @ reference[a:b].T).max(1).values for a, b in zip(bounds, bounds[1:], strict=False)])
-
-
-def _by_reference_topk(_q8: Tensor, _r8: Tensor, offsets: Tensor, query: Tensor, reference: Tensor) -> Tensor:
-    bounds = offsets.tolist()
-    parts = [(query @ reference[a:b].T).topk(1).values[:, 0] for a, b in zip(bounds, bounds[1:], strict=False)]
-    return torch.stack(parts)
-
-
-def _batched(_q8: Tensor, _r8: Tensor, _o: Tensor, query: Tensor, reference: Tensor, segments: int) -> Tensor:
-    table = reference.view(segments, -1, reference.shape[1])
-    # Eight at a time: all at once would be gigabytes.
-    return torch.cat([(query @ part.transpose(1, 2)).max(2).values for part in torch.split(table, 8)])
 
 
 def _compiled() -> Any:

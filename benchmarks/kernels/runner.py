@@ -16,7 +16,7 @@ from torch import Tensor
 from localmatch.kernels import estimate, library
 from localmatch.kernels.cost import Device
 
-ROUNDS, LEAST_SECONDS, MOST_SECONDS = 9, 0.05, 6.0
+ROUNDS, LEAST_SECONDS, MOST_SECONDS = 7, 0.05, 4.0
 """Rounds in which all forms take turns; a form runs so often in a round that it takes the second; no form starts a
 round after it had the third in all."""
 
