@@ -21,7 +21,7 @@ from localmatch.index.graph import Graph
 from localmatch.index.shard import Shard
 from localmatch.matching import match_shortlist, shortlist
 from localmatch.neighbours import search
-from localmatch.records import Candidate, Encoded, Level, Neighbours, Region
+from localmatch.records import Candidate, Encoded, Level, Neighbours, Region, Verified
 from localmatch.regions import Part, boxes, find_parts, keep_strongest
 from localmatch.votes import find_peaks
 
@@ -35,8 +35,8 @@ verified in full."""
 SCREEN_PASS = 0.35
 """Alignments whose first look shows less similarity are dropped."""
 
-UNKNOWN_REGISTER = 0.7
-"""Share of exact register taken for a reference that cannot be read any more."""
+PIXEL_CORRELATION = 0.75
+"""Mean correlation of a region's pixels from which it is a copy of pixels and not only of structure."""
 
 ReadLevels = Callable[[int], list[Level] | None]
 """Gives the pyramid of a reference by its number; None where the image cannot be read any more."""
@@ -88,11 +88,11 @@ def find_regions(searcher: Searcher, image: NDArray[np.uint8]) -> tuple[NDArray[
     support, distinct = verification.structure(encoded)
     affines, parts = [], []
     for owner, candidate in enumerate(candidates):
-        affine, evidence, registered = _verify(searcher, encoded, neighbours, candidate)
-        smooth = smooth_evidence(evidence, support)
+        verified = _verify(searcher, encoded, neighbours, candidate)
+        smooth = smooth_evidence(verified.evidence, support)
         heatmap = np.maximum(heatmap, smooth)
-        affines.append(affine)
-        parts += find_parts(owner, smooth, support, distinct, registered)
+        affines.append(verified.affine)
+        parts += find_parts(owner, smooth, support, distinct, verified)
     regions = [
         _region(searcher, part, affines[part.owner], candidates[part.owner], [candidates[owner] for owner in also])
         for part, also in keep_strongest(parts)
@@ -116,6 +116,7 @@ def _region(searcher: Searcher, part: Part, affine: Affine, candidate: Candidate
         p_value=None,
         area_fraction=float(part.mask.mean()),
         references_sharing=len(candidate.sharing.union(one.alignment.reference for one in also)),
+        kind="pixel" if part.correlation >= PIXEL_CORRELATION else "structure",
     )
 
 
@@ -130,14 +131,9 @@ def _screened(searcher: Searcher, encoded: Encoded, candidates: list[Candidate])
     return [candidate for _, candidate in sorted(passed, key=lambda pair: -pair[0])[:VERIFIED]]
 
 
-def _verify(
-    searcher: Searcher, encoded: Encoded, neighbours: Neighbours, candidate: Candidate
-) -> tuple[Affine, NDArray[np.float32], NDArray[np.float32]]:
-    """The refined affine map of a candidate; evidence and exact register on the query's pixels."""
-    alignment = candidate.alignment
-    levels = searcher.read_levels(alignment.reference)
+def _verify(searcher: Searcher, encoded: Encoded, neighbours: Neighbours, candidate: Candidate) -> Verified:
+    """The dense comparison or, where the reference cannot be read, what its stored patches say."""
+    levels = searcher.read_levels(candidate.alignment.reference)
     if not levels:
-        xy, level = neighbours.query_xy[alignment.inliers], neighbours.query_level[alignment.inliers]
-        evidence = verification.stored_patches(encoded, xy, level)
-        return alignment.affine, evidence, np.full_like(evidence, UNKNOWN_REGISTER)
-    return verification.verify(searcher.network, encoded, levels, alignment)
+        return verification.stored_patches(encoded, candidate.alignment, neighbours)
+    return verification.verify(searcher.network, encoded, levels, candidate.alignment)

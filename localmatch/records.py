@@ -155,6 +155,23 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Verified:
+    """What the dense comparison says of an alignment, on the query's own pixels.
+
+    Attributes:
+        affine: (2, 3) float64 query -> reference, refined.
+        evidence: (H, W) float32 in [0, 1], calibrated, that a pixel shows what the aligned reference shows.
+        registered: (H, W) float32 in [0, 1], whether it is in exact register.
+        correlation: (H, W) float32 in [-1, 1], correlation with the aligned reference; 0 where that is unknown.
+    """
+
+    affine: NDArray[np.float64]
+    evidence: NDArray[np.float32]
+    registered: NDArray[np.float32]
+    correlation: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
 class Region:
     """A copied region: a connected part of the heatmap with its reference.
 
@@ -169,6 +186,8 @@ class Region:
         p_value: Share of clean images with a score this high, conformal; None until the index is calibrated.
         area_fraction: Share of the query's pixels.
         references_sharing: How many references show this region, this one included.
+        kind: "pixel" where aligned pixels correlate, brightness and contrast apart; "structure" where the same was
+            rendered anew.
     """
 
     reference: str
@@ -182,3 +201,4 @@ class Region:
     p_value: float | None
     area_fraction: float
     references_sharing: int
+    kind: str

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from localmatch.geometry import Affine, project
-from localmatch.records import Box
+from localmatch.records import Box, Verified
 
 THRESHOLD = 0.5
 """Heat over which a pixel belongs to a region."""
@@ -46,11 +46,13 @@ class Part:
         owner: Which alignment.
         mask: (H, W) bool.
         score: See `SCORE_PIXELS`.
+        correlation: Mean over the part, weighted by support.
     """
 
     owner: int
     mask: NDArray[np.bool_]
     score: float
+    correlation: float
 
 
 def find_parts(
@@ -58,7 +60,7 @@ def find_parts(
     heatmap: NDArray[np.float32],
     support: NDArray[np.float32],
     distinct: NDArray[np.float32],
-    registered: NDArray[np.float32],
+    verified: Verified,
 ) -> list[Part]:
     """The connected parts of one alignment's heatmap.
 
@@ -66,7 +68,8 @@ def find_parts(
 
     Args:
         owner: Number of the alignment.
-        heatmap, support, distinct, registered: (H, W) float32 in [0, 1].
+        heatmap, support, distinct: (H, W) float32 in [0, 1].
+        verified: The alignment's dense comparison.
     """
     labels, count = ndimage.label(heatmap > THRESHOLD)
     if not count:
@@ -79,9 +82,10 @@ def find_parts(
         filled = ndimage.binary_fill_holes(labels == number)
         mask = cv2.dilate(filled.astype(np.uint8), kernel) > 0
         evidence = _beyond_affine(np.where(filled, heatmap * distinct, 0)) / SCORE_PIXELS
-        score = evidence * _register(mask, distinct, registered) ** REGISTER_POWER
+        score = evidence * _register(mask, distinct, verified.registered) ** REGISTER_POWER
         if score >= MIN_SCORE:
-            parts.append(Part(owner, mask, score))
+            correlation = float(np.average(verified.correlation, weights=support * mask + 1e-9))
+            parts.append(Part(owner, mask, score, correlation))
     return parts
 
 

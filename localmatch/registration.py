@@ -15,6 +15,8 @@ from torch import Tensor
 
 from localmatch.descriptor.network import LocalContrastNorm
 from localmatch.geometry import Affine, compose, invert, level_frame, scale_of
+from localmatch.kernels import local_zncc
+from localmatch.kernels.zncc import ONE
 from localmatch.records import Level
 from localmatch.views import View
 
@@ -24,6 +26,9 @@ REGISTER_FROM = -1
 REGISTER_WINDOW, REGISTER_ERROR, REGISTER_UNEXPLAINED = 3.0, 0.3, 0.35
 """Exact register is judged in Gaussian windows of this sigma: the displacement in level pixels must be below the error,
 and so must the share of the images' difference that no displacement explains."""
+
+CORRELATED_FROM, CORRELATED_RADIUS = 0, 5
+"""Pixels are correlated on the finest level from this index on, in windows of this radius in level pixels."""
 
 ECC_SHORT_SIDE, ECC_ROUNDS, ECC_PIXELS = 600, 40, 200
 """The alignment is refined on a level of at most this short side, in so many rounds, on so many pixels at least."""
@@ -105,6 +110,19 @@ def registered(view: View, reference: list[Level], affine: Affine) -> NDArray[np
     exact = (np.hypot(u, v) < REGISTER_ERROR) & (unexplained < REGISTER_UNEXPLAINED)
     frame = view.pixel_frame(level)
     pixels = cv2.warpAffine(exact.astype(np.float32), frame, view.size, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(pixels, np.float32)
+
+
+def correlation(view: View, reference: list[Level], affine: Affine) -> NDArray[np.float32]:
+    """How well the pixels of a view correlate with the aligned reference, brightness and contrast apart, (h, w)."""
+    (level,) = view.finest(CORRELATED_FROM, 1)
+    warped, inside = warp(reference, level, affine)
+    own, other = ((one * 255).round().clip(0, 255).astype(np.uint8) for one in (level.gray.numpy(), warped))
+    images = torch.from_numpy(own), torch.from_numpy(other)
+    found = local_zncc(*images, torch.from_numpy(inside), CORRELATED_RADIUS)
+    pixels = cv2.warpAffine(
+        found.numpy().astype(np.float32) / ONE, view.pixel_frame(level), view.size, borderMode=cv2.BORDER_REPLICATE
+    )
     return np.asarray(pixels, np.float32)
 
 

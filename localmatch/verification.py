@@ -17,10 +17,12 @@ from scipy import ndimage
 from localmatch.descriptor.encode import QUANTISATION, dense_map, quantise
 from localmatch.descriptor.network import STRIDE, DescriptorNet, box_mean
 from localmatch.geometry import Affine
-from localmatch.kernels import compare_maps
+from localmatch.kernels import compare_maps, splat_evidence
 from localmatch.kernels.compare import ONE
-from localmatch.records import Alignment, Box, Encoded, Level
-from localmatch.registration import refine, warp
+from localmatch.kernels.splat import PEAK, SUBPIXEL
+from localmatch.patches import PATCH
+from localmatch.records import Alignment, Box, Encoded, Level, Neighbours, Verified
+from localmatch.registration import correlation, refine, warp
 from localmatch.views import View, view_of
 
 SCREEN_FROM, SCREEN_LEVELS = 0, 2
@@ -51,6 +53,9 @@ BORDER = 3
 STRUCTURE = 4 / 255
 """Local standard deviation at which there is half as much to compare as there can be."""
 
+UNKNOWN_REGISTER = 0.7
+"""Share of exact register taken for a reference that cannot be read any more."""
+
 ROUNDNESS_WINDOW = 3.0
 """Standard deviation of the Gaussian window, in level pixels, of the structure tensor."""
 
@@ -65,26 +70,19 @@ def screen(network: DescriptorNet, encoded: Encoded, reference: list[Level], ali
     return max(float(np.percentile(look, 75)) for look in looks)
 
 
-def verify(
-    network: DescriptorNet, encoded: Encoded, reference: list[Level], alignment: Alignment
-) -> tuple[Affine, NDArray[np.float32], NDArray[np.float32]]:
-    """Refine an alignment and compare every pixel.
-
-    Returns:
-        affine: (2, 3) query -> reference, refined.
-        evidence: (H, W) float32 in [0, 1], calibrated, that a query pixel shows what the aligned reference shows.
-        registered: (H, W) float32 in [0, 1], whether it is in exact register; see `registration`.
-    """
+def verify(network: DescriptorNet, encoded: Encoded, reference: list[Level], alignment: Alignment) -> Verified:
+    """Refine an alignment and compare every pixel."""
     view = view_of(encoded, _extent(network, encoded, reference, alignment))
     alike = [
         view.to_pixels(_trusted(_similarity(network, view, one, reference, alignment.affine, SCREEN_SEARCH)), one)
         for one in view.finest(SCREEN_FROM, SCREEN_LEVELS)
     ]
     affine, registered = refine(view, reference, alignment.affine, np.mean(alike, axis=0) > MATCHING)
-    maps = np.zeros((2, *encoded.size[::-1]), np.float32)
+    maps = np.zeros((3, *encoded.size[::-1]), np.float32)
     maps[0][view.slices] = _compare(network, view, reference, affine)
     maps[1][view.slices] = registered
-    return affine, maps[0], maps[1]
+    maps[2][view.slices] = correlation(view, reference, affine)
+    return Verified(affine, *maps)
 
 
 def _extent(network: DescriptorNet, encoded: Encoded, reference: list[Level], alignment: Alignment) -> Box:
@@ -134,25 +132,20 @@ def structure(encoded: Encoded) -> tuple[NDArray[np.float32], NDArray[np.float32
     return np.asarray(support, np.float32), np.asarray(distinct, np.float32)
 
 
-def stored_patches(encoded: Encoded, xy: NDArray[np.float32], level: NDArray[np.int8]) -> NDArray[np.float32]:
-    """Evidence from the agreeing patches alone, for a reference that cannot be read any more.
-
-    Args:
-        encoded: The query.
-        xy, level: (I, 2) and (I,) centres and levels of the agreeing query patches.
-
-    Returns:
-        (H, W) float32 in [0, 1].
-    """
+def stored_patches(encoded: Encoded, alignment: Alignment, neighbours: Neighbours) -> Verified:
+    """What the agreeing patches alone say, for a reference that cannot be read any more."""
     width, height = encoded.size
-    rows, columns = np.arange(height) + 0.5, np.arange(width) + 0.5
-    evidence = np.zeros((height, width), np.float32)
-    for (x, y), one in zip(xy, level, strict=True):
-        sigma = 8 * 2 ** (one / 2)
-        evidence += np.exp(-((rows - y) ** 2)[:, None] / (2 * sigma**2)) * np.exp(
-            -((columns - x) ** 2) / (2 * sigma**2)
-        )
-    return 1 - np.exp(-evidence)
+    xy, level = neighbours.query_xy[alignment.inliers], neighbours.query_level[alignment.inliers]
+    heat, _ = splat_evidence(
+        torch.tensor([0, len(xy)]),
+        torch.from_numpy(np.round(xy * SUBPIXEL).astype(np.int32)),
+        torch.from_numpy(np.ceil(PATCH / 2 * 2 ** (level / 2)).astype(np.int32)),
+        torch.ones(len(xy), dtype=torch.int32),
+        (height, width),
+    )
+    evidence = 1 - np.exp(-heat[0].numpy().astype(np.float32) / PEAK)
+    registered = np.full_like(evidence, UNKNOWN_REGISTER)
+    return Verified(alignment.affine, evidence, registered, np.zeros_like(evidence))
 
 
 @torch.inference_mode()

@@ -79,6 +79,14 @@ def test_copies_are_found_in_place(change: str, index: lm.Index, planted) -> Non
         assert box_iou(region.reference_box, PIECE) > 0.6
 
 
+def test_a_region_says_whether_its_pixels_were_copied_or_rendered_anew(index: lm.Index, planted) -> None:
+    noise = np.random.default_rng(0).normal(0, 40, piece().shape)
+    noisy = (piece() + noise).clip(0, 255).astype(np.uint8)
+    darker = (piece() * 0.7).astype(np.uint8)
+    kinds = [index.audit(planted(copy), 0.05).regions[0].kind for copy in (piece(), darker, noisy)]
+    assert kinds == ["pixel", "pixel", "structure"]
+
+
 @pytest.mark.parametrize("host", ["brick", "gravel", "grass", "immunohistochemistry", "retina", "moon"])
 def test_clean_images_are_not_flagged(host: str, index: lm.Index) -> None:
     audit = index.audit(photo(host), alpha=0.05)

@@ -44,6 +44,7 @@ def region_record(region: Region) -> dict[str, Any]:
         "p_value": region.p_value,
         "area_fraction": region.area_fraction,
         "references_sharing": region.references_sharing,
+        "kind": region.kind,
     }
 
 
