@@ -129,6 +129,23 @@ LM_API int32_t lm_splat_evidence(const int64_t *offsets, int64_t maps, const int
                                  const int32_t *evidence, int64_t height, int64_t width, int64_t threads, int32_t *heat,
                                  int32_t *winner);
 
+/* The CUDA library (csrc/cuda), built where nvcc is found: pointers are to the memory of the current device, the work is
+ * queued on `stream`, and error codes of CUDA itself have 1000 added.
+ */
+LM_API int32_t lm_cuda_abi_version(void);
+LM_API const char *lm_cuda_error(int32_t code);
+LM_API int32_t lm_cuda_null(const int32_t *input, int64_t count, int32_t *output, int64_t stream);
+
+/* vote_topk, and: by_query, by_reference [votes] numbers of the votes sorted by group and patch; table [4 * 16 * votes] and
+ * bins [8 * votes] are scratch memory.
+ */
+LM_API int32_t lm_cuda_vote_topk(const int64_t *offsets, int64_t groups, const int32_t *query_patch,
+                                 const int64_t *reference_patch, const int32_t *query_xy, const int32_t *reference_xy,
+                                 const int32_t *level, const int32_t *weight, const int32_t *inverse_ratio,
+                                 const int64_t *by_query, const int64_t *by_reference, int64_t half_bin, int64_t peaks,
+                                 int64_t *table, int64_t votes, int32_t *bins, int64_t *score, int32_t *bin,
+                                 int64_t stream);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,5 +1,6 @@
 """The main job on real photos: copies are found where they are, and nothing else is."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -18,6 +19,8 @@ from localmatch.audit import find_regions
 from localmatch.calibration import check_alpha, p_value
 from localmatch.errors import CalibrationError, ImageError
 from localmatch.geometry import project
+from localmatch.kernels import library
+from localmatch.report.results import audit_record
 
 PIECE = (170, 60, 370, 240)  # of "coffee": 200 x 180 px, 14% of the host
 
@@ -180,6 +183,22 @@ def test_results_are_the_same_bytes_at_every_thread_count(index_path: Path, plan
         outputs.add(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
     assert len(outputs) == 1
     assert not outputs.pop().startswith("0")
+
+
+def test_results_are_the_same_bytes_on_every_backend(index: lm.Index, planted, monkeypatch) -> None:
+    image = planted(CHANGES["turned by 12"](piece()))[120:440, 80:420]
+
+    def result() -> bytes:
+        audit = index.audit(image, 0.05)
+        assert audit.regions
+        return json.dumps(audit_record(audit)).encode() + audit.heatmap.tobytes()
+
+    expected = result()
+    for isa in (name for number, name in enumerate(library.ISAS) if library.supports(number)):
+        monkeypatch.setenv(library.ISA_VARIABLE, isa)
+        assert result() == expected, isa
+    monkeypatch.setenv("LOCALMATCH_BACKEND", "torch")
+    assert result() == expected
 
 
 def test_a_reference_that_is_gone_is_still_named(train_folder: Path, tmp_path: Path, planted) -> None:

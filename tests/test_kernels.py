@@ -46,6 +46,8 @@ def forms(backends: tuple[str, ...]) -> list[pytest.param]:
         for number, isa in enumerate(library.ISAS if name == "cpp" else ("",)):
             reason = LIVE[name] or (f"this CPU has no {isa}" if isa and not library.supports(number) else None)
             marks = [pytest.mark.skip(reason=f"{name}: {reason}")] if reason else []
+            if name == "cuda" or (name == "triton" and torch.cuda.is_available()):
+                marks.append(pytest.mark.gpu)
             found.append(pytest.param((name, isa), id=f"{name}-{isa}".strip("-"), marks=marks))
     return found
 

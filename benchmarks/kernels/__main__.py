@@ -3,7 +3,8 @@
     python -m benchmarks.kernels --out benchmarks/results/kernels.jsonl
     python -m benchmarks.kernels --ops vote splat --threads 1 --small --out /tmp/kernels.jsonl
 
-Forms take turns; a ratio is of medians. Nothing is written while other work keeps the machine busy: see --any-load.
+On a machine with a GPU its forms are measured. Forms take turns; a ratio is of medians. Nothing is written while other
+work keeps the machine busy: see --any-load.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -42,14 +44,16 @@ def main() -> None:
     )
     with arguments.out.open("w") as out:
         head = {"environment": environment(), "small": arguments.small, "began": time.strftime("%F %T")}
-        for threads in arguments.threads or sorted({1, cores}):
-            device = ceilings.measure(threads)
+        gpu = torch.cuda.is_available() and not arguments.cpu
+        # On a GPU the number of CPU threads decides nothing.
+        for threads in [1] if gpu else arguments.threads or sorted({1, cores}):
+            device = ceilings.of_gpu() if gpu else ceilings.measure(threads)
             head[f"ceilings_{threads}"] = {"operations": dict(device.operations), "bytes": device.bytes}
             out.write(json.dumps(head) + "\n")
             head = {}
             for op in arguments.ops:
                 for case in importlib.import_module(f"benchmarks.kernels.{op}").cases(arguments.small):
-                    for record in run(case, device, threads):
+                    for record in run(case, device, "cuda" if gpu else "cpu", threads):
                         out.write(json.dumps(record) + "\n")
                         out.flush()
                         table.add_row(*_row(record))
@@ -79,6 +83,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ops", nargs="+", choices=OPS, default=list(OPS))
     parser.add_argument("--threads", nargs="+", type=int, help="numbers of threads; 1 and all by default")
+    parser.add_argument("--cpu", action="store_true", help="the CPU, though there is a GPU")
     parser.add_argument("--small", action="store_true", help="small inputs, to see that everything runs")
     parser.add_argument("--any-load", action="store_true", help="measure on a busy machine, too")
     parser.add_argument("--out", type=Path, required=True)

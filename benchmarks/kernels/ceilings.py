@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from localmatch.kernels import library
-from localmatch.kernels.cost import Device
+from localmatch.kernels.cost import H100, H200, Device
 
 ROUNDS = 20_000_000
 """Loops of a measurement, about half a second."""
@@ -33,6 +33,19 @@ def measure(threads: int) -> Device:
         peak = ctypes.CDLL(str(built))
         rates = {kind: _rate(getattr(peak, f"peak_{kind}"), threads) for kind in ("int8", "float32", "int32")}
     return Device(f"this CPU, {threads} threads", rates, _bandwidth(threads))
+
+
+def of_gpu() -> Device:
+    """The data sheet of this GPU.
+
+    Raises:
+        RuntimeError: It is not known here.
+    """
+    name = torch.cuda.get_device_name()
+    for device in (H100, H200):
+        if device.name.split()[1] in name:
+            return device
+    raise RuntimeError(f"no ceilings are known for {name}: add its data sheet to localmatch/kernels/cost.py")
 
 
 def _rate(function: ctypes._CFuncPtr, threads: int) -> float:  # type: ignore[name-defined]

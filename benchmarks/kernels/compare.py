@@ -10,7 +10,7 @@ from torch import Tensor
 
 from benchmarks.kernels.runner import Case
 from localmatch.kernels import compare_maps
-from localmatch.kernels.compare import ONE
+from localmatch.kernels.compare import BACKENDS, ONE
 
 
 def cases(small: bool) -> Iterator[Case]:
@@ -37,15 +37,22 @@ def cases(small: bool) -> Iterator[Case]:
             "int8",
             # Baselines get floats, and planes of components, which suit their sums best.
             (query, reference, affine, *(one.float().permute(2, 0, 1).contiguous() for one in (query, reference))),
-            {"cpp": lambda q, r, a, _q, _r, radius=radius: compare_maps(q, r, a, radius, backend="cpp")},
+            partial(_ours, radius=radius),
+            BACKENDS,
             {name: partial(form, radius=radius) for name, form in forms.items()},
             lambda own, other: bool((own[0][0].float() == other).all()),
         )
 
 
+def _ours(
+    query: Tensor, reference: Tensor, affine: Tensor, _q: Tensor, _r: Tensor, radius: int, backend: str
+) -> tuple[Tensor, Tensor]:
+    return compare_maps(query, reference, affine, radius, backend=backend)
+
+
 def _planar(_q: Tensor, _r: Tensor, _a: Tensor, query: Tensor, reference: Tensor, radius: int) -> Tensor:
     height, width = query.shape[1:]
-    best = torch.full((height, width), -torch.inf)
+    best = torch.full((height, width), -torch.inf, device=query.device)
     for dy in range(4 - radius, 5 + radius):
         for dx in range(4 - radius, 5 + radius):
             best = torch.maximum(best, (query * reference[:, dy : dy + height, dx : dx + width]).sum(0))
@@ -55,7 +62,7 @@ def _planar(_q: Tensor, _r: Tensor, _a: Tensor, query: Tensor, reference: Tensor
 def _cells(query: Tensor, reference: Tensor, _a: Tensor, _q: Tensor, _r: Tensor, radius: int) -> Tensor:
     own, other = query.float(), reference.float()
     height, width = query.shape[:2]
-    best = torch.full((height, width), -torch.inf)
+    best = torch.full((height, width), -torch.inf, device=query.device)
     for dy in range(4 - radius, 5 + radius):
         for dx in range(4 - radius, 5 + radius):
             best = torch.maximum(best, (own * other[dy : dy + height, dx : dx + width]).sum(-1))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from benchmarks.kernels.runner import Case
 from localmatch.kernels import match_topk
+from localmatch.kernels.match import BACKENDS, FLOAT_BACKENDS
 
 
 def cases(small: bool) -> Iterator[Case]:
@@ -50,7 +51,8 @@ def _case(queries: int, lengths: list[int], dimension: int, dtype: str) -> Case:
         dtype,
         # Baselines get floats, so that none of them spends time on conversion.
         (query.to(kind), reference.to(kind), offsets, query, reference),
-        {"cpp": lambda q, r, o, _q, _r: match_topk(q, r, o, backend="cpp")},
+        lambda q, r, o, _q, _r, backend: match_topk(q, r, o, backend=backend),
+        BACKENDS if dtype == "int8" else FLOAT_BACKENDS,
         baselines,
         lambda own, other: bool(np.allclose(own.best.float().numpy(), np.asarray(other), rtol=1e-4, atol=0.5)),
     )

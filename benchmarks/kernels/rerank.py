@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from benchmarks.kernels.runner import Case
 from localmatch.kernels import rerank_topk
+from localmatch.kernels.rerank import BACKENDS
 
 
 def cases(small: bool) -> Iterator[Case]:
@@ -27,7 +29,8 @@ def cases(small: bool) -> Iterator[Case]:
             {"queries": queries, "candidates": width, "dimension": dimension, "k": 10},
             "int8",
             (query, candidates, table),
-            {"cpp": lambda q, c, t: rerank_topk(q, c, t, 10, backend="cpp")},
+            partial(rerank_topk, k=10),
+            BACKENDS,
             {
                 "eager: gather + bmm + topk": _bmm,
                 "eager: gather + einsum + topk": _einsum,

@@ -7,18 +7,22 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from localmatch.kernels import estimate, library
+from localmatch.kernels import backends, estimate, library
 from localmatch.kernels.cost import Device
 
 ROUNDS, LEAST_SECONDS, MOST_SECONDS = 7, 0.05, 4.0
 """Rounds in which all forms take turns; a form runs so often in a round that it takes the second; no form starts a
 round after it had the third in all."""
+
+ON_GPU = ("eager", "compiled")
+"""Kinds of baselines that run on a GPU."""
 
 COPIES_BYTES = 64 << 20
 """Inputs are copied until they fill this, and take turns, so that no form finds them in a cache."""
@@ -33,7 +37,8 @@ class Case:
         shape: What `localmatch.kernels.estimate` takes.
         dtype: Of the descriptors or pixels.
         arguments: Tensors and numbers that every form takes.
-        ours: The op, by backend.
+        ours: The op; takes `backend=`, too.
+        backends: Those that have it.
         baselines: Other forms by name: "eager: ...", "compiled: ..." or the name of another library first.
         same: Whether a result of a baseline is right, given ours.
     """
@@ -42,24 +47,28 @@ class Case:
     shape: dict[str, int]
     dtype: str
     arguments: tuple[Any, ...]
-    ours: dict[str, Callable[..., Any]]
+    ours: Callable[..., Any]
+    backends: tuple[str, ...]
     baselines: dict[str, Callable[..., Any]]
     same: Callable[[Any, Any], bool]
 
 
-def run(case: Case, device: Device, threads: int) -> list[dict[str, Any]]:
-    """Measure a case; one record a backend."""
+def run(case: Case, device: Device, where: str, threads: int) -> list[dict[str, Any]]:
+    """Measure a case on the kind of device `where`; one record a compiled backend."""
     os.environ["LOCALMATCH_THREADS"] = str(threads)
     torch.set_num_threads(threads)
-    copies = _copies(case.arguments)
-    forms = {**case.ours, **{f"baseline {name}": form for name, form in case.baselines.items()}}
-    results = {name: form(*copies[0]) for name, form in forms.items()}  # warm-up, and what is checked
+    copies = _copies(tuple(one.to(where) if isinstance(one, Tensor) else one for one in case.arguments))
+    live = [one.name for one in backends() if one.live and where in one.devices and one.name in case.backends]
+    own: dict[str, Callable[..., Any]] = {name: partial(case.ours, backend=name) for name in live if name != "torch"}
+    # The other libraries are for the CPU.
+    elsewhere = {name: form for name, form in case.baselines.items() if where == "cpu" or name.split(":")[0] in ON_GPU}
+    forms = {**own, **{f"baseline {name}": form for name, form in elsewhere.items()}}
+    results = {name: _on_cpu(form(*copies[0])) for name, form in forms.items()}  # warm-up, and what is checked
     times = _alternate(forms, copies)
     floor = estimate(case.op, case.shape, device, case.dtype)
-    others = {name: times[f"baseline {name}"] for name in case.baselines}
-    own_result = results[next(iter(case.ours))]
+    others = {name: times[f"baseline {name}"] for name in elsewhere}
     records = []
-    for name in case.ours:
+    for name in own:
         median = float(np.median(times[name]))
         records.append(
             {
@@ -68,6 +77,7 @@ def run(case: Case, device: Device, threads: int) -> list[dict[str, Any]]:
                 "isa": library.ISAS[library.isa()] if name == "cpp" else None,
                 "shape": case.shape,
                 "dtype": case.dtype,
+                "device": device.name,
                 "threads": threads,
                 **_spread(times[name]),
                 "ratios": _ratios(times[name], others),
@@ -76,11 +86,20 @@ def run(case: Case, device: Device, threads: int) -> list[dict[str, Any]]:
                 "bytes": floor.bytes,
                 "floor_s": floor.seconds,
                 "share_of_floor": floor.seconds / median,
-                "same": {other: case.same(own_result, results[f"baseline {other}"]) for other in case.baselines},
+                "same": {other: case.same(results[name], results[f"baseline {other}"]) for other in elsewhere},
                 "load": os.getloadavg()[0],
             }
         )
     return records
+
+
+def _on_cpu(result: Any) -> Any:
+    if isinstance(result, Tensor):
+        return result.cpu()
+    if not isinstance(result, tuple):
+        return result
+    parts = [_on_cpu(part) for part in result]
+    return type(result)(*parts) if hasattr(result, "_fields") else tuple(parts)
 
 
 def _ratios(own: Sequence[float], others: dict[str, list[float]]) -> dict[str, dict[str, Any]]:
@@ -104,6 +123,8 @@ def _alternate(forms: dict[str, Callable[..., Any]], copies: Sequence[tuple[Any,
             start = time.perf_counter()
             for repeat in range(repeats[name]):
                 forms[name](*copies[repeat % len(copies)])
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
             seconds = (time.perf_counter() - start) / repeats[name]
             times[name].append(seconds)
             repeats[name] = max(1, math.ceil(LEAST_SECONDS / seconds))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from benchmarks.kernels.runner import Case
 from localmatch.kernels import splat_evidence
-from localmatch.kernels.splat import tents
+from localmatch.kernels.splat import BACKENDS, tents
 
 
 def cases(small: bool) -> Iterator[Case]:
@@ -29,7 +29,8 @@ def cases(small: bool) -> Iterator[Case]:
             {"maps": maps, "patches": count, "height": side, "width": side, "side": window},
             "int32",
             (offsets, xy, radius, evidence),
-            {"cpp": partial(splat_evidence, size=(side, side), backend="cpp")},
+            partial(splat_evidence, size=(side, side)),
+            BACKENDS,
             {
                 "eager: two banded matmuls": partial(_matmuls, side=side, maps=maps),
                 "compiled: two banded matmuls": partial(torch.compile(_matmuls), side=side, maps=maps),

@@ -9,6 +9,7 @@ import torch
 
 from benchmarks.kernels.runner import Case
 from localmatch.kernels import vote_topk
+from localmatch.kernels.vote import BACKENDS
 
 
 def cases(small: bool) -> Iterator[Case]:
@@ -30,7 +31,8 @@ def cases(small: bool) -> Iterator[Case]:
             {"votes": votes, "groups": groups, "peaks": 4},
             "int32",
             (offsets, *columns),
-            {"cpp": partial(vote_topk, half_bin=320, peaks=4, backend="cpp")},
+            partial(vote_topk, half_bin=320, peaks=4),
+            BACKENDS,
             {"eager: sort and scatter": partial(vote_topk, half_bin=320, peaks=4, backend="torch")},
             lambda own, other: all(torch.equal(a, b) for a, b in zip(own, other, strict=True)),
         )

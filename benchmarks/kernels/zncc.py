@@ -12,6 +12,7 @@ from torch import Tensor
 
 from benchmarks.kernels.runner import Case
 from localmatch.kernels import local_zncc
+from localmatch.kernels.zncc import BACKENDS
 
 
 def cases(small: bool) -> Iterator[Case]:
@@ -32,7 +33,8 @@ def cases(small: bool) -> Iterator[Case]:
             {"height": height, "width": width},
             "uint8",
             (first, second, torch.ones(height, width, dtype=torch.bool)),
-            {"cpp": partial(local_zncc, radius=radius, backend="cpp")},
+            partial(local_zncc, radius=radius),
+            BACKENDS,
             {name: partial(form, radius=radius) for name, form in forms.items()},
             lambda own, other: bool(np.allclose(own.numpy() / 16384, np.asarray(other), atol=2e-2)),
         )
