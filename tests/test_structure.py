@@ -12,7 +12,8 @@ import localmatch
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "localmatch"
-STAGES = ["patches", "descriptor.encode", "neighbours", "matching", "votes", "alignments", "verification", "heatmap", "regions"]
+STAGES = ["patches", "descriptor.encode", "neighbours", "matching", "votes"]
+STAGES += ["alignments", "verification", "heatmap", "regions"]
 
 
 def imports(module: str) -> set[str]:
