@@ -28,10 +28,10 @@ def test_triton_kernels_compile_as_recorded(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found, golden = json.loads(out.read_text()), json.loads(GOLDEN.read_text())
-    for name, targets in golden["kernels"].items():
-        for target, record in found["kernels"][name].items():
+    assert found["kernels"].keys() == golden["kernels"].keys()
+    for name, targets in found["kernels"].items():
+        for target, record in targets.items():
             assert record["spilled_bytes"] == 0, (name, target)
-            assert record["matrix"] == targets[target]["matrix"], (name, target)
             assert bool(record["matrix"]) == name.startswith("match"), (name, target)
     if found["triton"] == golden["triton"]:
         assert found["kernels"] == golden["kernels"], (
