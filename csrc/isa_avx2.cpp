@@ -85,19 +85,10 @@ struct Avx2 {
     };
 };
 
-struct Avx2Float {
-    typedef float Vec __attribute__((vector_size(32)));
-    typedef int32_t Lanes __attribute__((vector_size(32)));
-    using Element = float;
-    using Score = float;
+struct Avx2Float : FloatIsa<32> {
     using Row = __m256;
-    using QueryElement = float;
-    using RowElement = float;
-    static constexpr int kQueries = 4, kVectors = 2, kGroup = 1;
-    static constexpr float kLowest = -std::numeric_limits<float>::infinity();
-    static constexpr float kRowBias = 0;
+    static constexpr int kQueries = 4, kVectors = 2;
 
-    static void convert(const float *from, float *to) { *to = *from; }
     static Row load(const float *rows) { return _mm256_loadu_ps(rows); }
     static __m256 broadcast(const float *group) { return _mm256_set1_ps(*group); }
     static void multiply(Vec &sum, const Row &row, const __m256 &group) {

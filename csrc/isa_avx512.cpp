@@ -101,19 +101,10 @@ struct Avx512 {
     };
 };
 
-struct Avx512Float {
-    typedef float Vec __attribute__((vector_size(64)));
-    typedef int32_t Lanes __attribute__((vector_size(64)));
-    using Element = float;
-    using Score = float;
+struct Avx512Float : FloatIsa<64> {
     using Row = __m512;
-    using QueryElement = float;
-    using RowElement = float;
-    static constexpr int kQueries = 8, kVectors = 3, kGroup = 1;
-    static constexpr float kLowest = -std::numeric_limits<float>::infinity();
-    static constexpr float kRowBias = 0;
+    static constexpr int kQueries = 8, kVectors = 3;
 
-    static void convert(const float *from, float *to) { *to = *from; }
     static Row load(const float *rows) { return _mm512_loadu_ps(rows); }
     static __m512 broadcast(const float *group) { return _mm512_set1_ps(*group); }
     static void multiply(Vec &sum, const Row &row, const __m512 &group) {

@@ -44,25 +44,15 @@ struct Generic {
     };
 };
 
-struct GenericFloat {
-    typedef float Vec __attribute__((vector_size(16)));
-    typedef int32_t Lanes __attribute__((vector_size(16)));
-    using Element = float;
-    using Score = float;
+struct GenericFloat : FloatIsa<16> {
     using Row = Vec;
-    using QueryElement = float;
-    using RowElement = float;
-    static constexpr int kQueries = 2, kVectors = 2, kGroup = 1;
-    static constexpr float kLowest = -std::numeric_limits<float>::infinity();
-    static constexpr float kRowBias = 0;
+    static constexpr int kQueries = 2, kVectors = 2;
 
-    static void convert(const float *from, float *to) { *to = *from; }
-    static Vec load_unaligned(const float *rows) {
+    static Row load(const float *rows) {
         Vec row;
         std::memcpy(&row, rows, sizeof row);
         return row;
     }
-    static Row load(const float *rows) { return load_unaligned(rows); }
     static Vec broadcast(const float *group) { return Vec{} + *group; }
     static void multiply(Vec &sum, const Row &row, const Vec &group) {
         sum += row * group;

@@ -60,19 +60,10 @@ struct Neon {
     };
 };
 
-struct NeonFloat {
-    typedef float Vec __attribute__((vector_size(16)));
-    typedef int32_t Lanes __attribute__((vector_size(16)));
-    using Element = float;
-    using Score = float;
+struct NeonFloat : FloatIsa<16> {
     using Row = float32x4_t;
-    using QueryElement = float;
-    using RowElement = float;
-    static constexpr int kQueries = 4, kVectors = 4, kGroup = 1;
-    static constexpr float kLowest = -std::numeric_limits<float>::infinity();
-    static constexpr float kRowBias = 0;
+    static constexpr int kQueries = 4, kVectors = 4;
 
-    static void convert(const float *from, float *to) { *to = *from; }
     static Row load(const float *rows) { return vld1q_f32(rows); }
     static float32x4_t broadcast(const float *group) { return vdupq_n_f32(*group); }
     static void multiply(Vec &sum, const Row &row, const float32x4_t &group) {

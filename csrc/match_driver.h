@@ -14,12 +14,29 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <utility>
 #include <vector>
 
 #include "isa.h"
 
 namespace {
+
+/* What float forms share, whatever their instructions: descriptors are taken as they are, one component at a time. */
+template <int kBytes>
+struct FloatIsa {
+    typedef float Vec __attribute__((vector_size(kBytes)));
+    typedef int32_t Lanes __attribute__((vector_size(kBytes)));
+    using Element = float;
+    using Score = float;
+    using QueryElement = float;
+    using RowElement = float;
+    static constexpr int kGroup = 1;
+    static constexpr float kLowest = -std::numeric_limits<float>::infinity();
+    static constexpr float kRowBias = 0;
+
+    static void convert(const float *from, float *to) { *to = *from; }
+};
 
 template <class Isa>
 struct Matcher {

@@ -17,7 +17,11 @@ constexpr int64_t kUnitQueries = 1024, kUnitsOfThread = 8;
 
 template <class Arguments, class Score, class Element, class Unit>
 int32_t run(const Element *query, int64_t queries, const Element *reference, int64_t dimension, const int64_t *offsets,
-            int64_t segments, Unit unit, int64_t threads, Score *best, int32_t *index, Score *second, int32_t *mutual) {
+            int64_t segments, Unit localmatch::Kernels::*form, int64_t isa, int64_t threads, Score *best,
+            int32_t *index, Score *second, int32_t *mutual) {
+    const localmatch::Kernels *kernels = localmatch::kernels_for(isa);
+    if (queries < 0 || segments < 0 || dimension < 4 || dimension % 4 || !kernels) return LM_BAD_ARGUMENT;
+    const Unit unit = kernels->*form;
     const int64_t rows = offsets[segments];
     std::unique_ptr<std::atomic<uint64_t>[]> row_best;
     if (mutual) {
@@ -45,17 +49,13 @@ int32_t run(const Element *query, int64_t queries, const Element *reference, int
 extern "C" int32_t lm_match_topk(const int8_t *query, int64_t queries, const int8_t *reference, int64_t dimension,
                                  const int64_t *offsets, int64_t segments, int64_t isa, int64_t threads,
                                  int32_t *best, int32_t *index, int32_t *second, int32_t *mutual) {
-    const localmatch::Kernels *kernels = localmatch::kernels_for(isa);
-    if (queries < 0 || segments < 0 || dimension < 4 || dimension % 4 || !kernels) return LM_BAD_ARGUMENT;
-    return run<localmatch::MatchBytes>(query, queries, reference, dimension, offsets, segments, kernels->match,
-                                       threads, best, index, second, mutual);
+    return run<localmatch::MatchBytes>(query, queries, reference, dimension, offsets, segments,
+                                       &localmatch::Kernels::match, isa, threads, best, index, second, mutual);
 }
 
 extern "C" int32_t lm_match_topk_float(const float *query, int64_t queries, const float *reference, int64_t dimension,
                                        const int64_t *offsets, int64_t segments, int64_t isa, int64_t threads,
                                        float *best, int32_t *index, float *second, int32_t *mutual) {
-    const localmatch::Kernels *kernels = localmatch::kernels_for(isa);
-    if (queries < 0 || segments < 0 || dimension < 4 || dimension % 4 || !kernels) return LM_BAD_ARGUMENT;
-    return run<localmatch::MatchFloats>(query, queries, reference, dimension, offsets, segments, kernels->match_float,
-                                        threads, best, index, second, mutual);
+    return run<localmatch::MatchFloats>(query, queries, reference, dimension, offsets, segments,
+                                        &localmatch::Kernels::match_float, isa, threads, best, index, second, mutual);
 }

@@ -79,11 +79,12 @@ def find_parts(
     numbers = np.arange(1, count + 1)
     enough = ndimage.sum_labels(heatmap * support, labels, numbers) >= MIN_EVIDENCE * SCORE_PIXELS
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * MARGIN + 1, 2 * MARGIN + 1))
+    weighted = heatmap * distinct
     parts = []
     for number in numbers[enough]:
         filled = ndimage.binary_fill_holes(labels == number)
         mask = cv2.dilate(filled.astype(np.uint8), kernel) > 0
-        evidence = _beyond_affine(np.where(filled, heatmap * distinct, 0)) / SCORE_PIXELS
+        evidence = _beyond_affine(np.where(filled, weighted, 0)) / SCORE_PIXELS
         score = evidence * _register(mask, distinct, verified.registered) ** REGISTER_POWER
         if score >= MIN_SCORE:
             correlation = float(np.average(verified.correlation, weights=support * mask + 1e-9))

@@ -141,13 +141,12 @@ class Shard:
         builder = ShardBuilder()
         builder.images = [image for image, alive in zip(self.images, self.alive, strict=True) if alive]
         number = np.cumsum(self.alive).astype(np.int32) - 1
-        vertex = np.repeat(np.arange(self.part.vertices[0]), np.diff(self.places.offsets))
         left = self.alive[self.places.image]
         builder.add_patches(
             number[self.places.image[left]],
             self.places.xy[left],
             self.places.level[left],
-            self._descriptors[vertex[left]],
+            self.descriptors_at(np.flatnonzero(left)),
         )
         return builder
 

@@ -6,9 +6,11 @@ import importlib.util
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from localmatch.errors import BackendError
 from localmatch.kernels import library
@@ -50,6 +52,17 @@ def register(name: str, schema: str, implementation: Callable[..., Any], fake: C
     torch.library.define(f"localmatch::{name}", schema)
     torch.library.impl(f"localmatch::{name}", "default", implementation)
     torch.library.register_fake(f"localmatch::{name}", fake)
+
+
+def check_offsets(offsets: Tensor, count: int) -> None:
+    """Refuse offsets of groups that do not rise from 0 to `count`.
+
+    Raises:
+        ValueError: Shows how they begin.
+    """
+    rows = offsets.cpu()
+    if rows.ndim != 1 or not len(rows) or rows[0] != 0 or rows[-1] != count or (rows.diff() < 0).any():
+        raise ValueError(f"expected offsets rising from 0 to {count}, got {rows[:3].tolist()} ...")
 
 
 def backends() -> list[Backend]:
@@ -106,7 +119,9 @@ def _no_gpu() -> str | None:
     return None if torch.cuda.is_available() else "torch sees no GPU (torch.cuda.is_available() is False)"
 
 
+@cache
 def _no_triton() -> str | None:
+    # Asked at every call of every op: finding a module searches the disk.
     if importlib.util.find_spec("triton") is None:
         return "triton is not installed: pip install 'localmatch[triton]'"
     return None

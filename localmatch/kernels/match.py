@@ -84,9 +84,7 @@ def _match(
     query: Tensor, reference: Tensor, offsets: Tensor, second: bool, mutual: bool, backend: str | None
 ) -> tuple[Tensor, ...]:
     """`match_topk` as torch sees it."""
-    rows = offsets.cpu()
-    if rows.ndim != 1 or not len(rows) or rows[0] != 0 or rows[-1] != len(reference) or (rows.diff() < 0).any():
-        raise ValueError(f"expected offsets rising from 0 to {len(reference)}, got {rows[:3].tolist()} ...")
+    dispatch.check_offsets(offsets, len(reference))
     form = {"triton": on_triton, "cpp": on_cpp, "torch": on_torch}
     serving = BACKENDS if query.dtype == torch.int8 else FLOAT_BACKENDS
     chosen = form[dispatch.choose(backend, query.device, serving)]

@@ -69,9 +69,8 @@ def _splat(
     offsets: Tensor, xy: Tensor, radius: Tensor, evidence: Tensor, height: int, width: int, backend: str | None
 ) -> tuple[Tensor, Tensor]:
     """`splat_evidence` as torch sees it."""
+    dispatch.check_offsets(offsets, len(xy))
     lengths = offsets.diff()
-    if len(offsets) < 1 or offsets[0] != 0 or offsets[-1] != len(xy) or (lengths < 0).any():
-        raise ValueError(f"expected offsets rising from 0 to {len(xy)}, got {offsets[:3].tolist()} ...")
     if (lengths > MOST_PATCHES).any():
         raise ValueError(f"expected at most {MOST_PATCHES} patches a map, got {int(lengths.max())}")
     if len(xy) and (

@@ -27,7 +27,6 @@ RATIO_BIAS = 8
 LEVELS = 16
 """Number of log-scale bins."""
 
-
 BACKENDS = ("cuda", "cpp", "torch")
 
 SLOTS_OF_VOTE, BINS_OF_VOTE = 16, 8
@@ -100,8 +99,7 @@ def _vote(
 ) -> tuple[Tensor, Tensor]:
     """`vote_topk` as torch sees it."""
     count = len(query_patch)
-    if len(offsets) < 1 or offsets[0] != 0 or offsets[-1] != count or (offsets.diff() < 0).any():
-        raise ValueError(f"expected offsets rising from 0 to {count}, got {offsets[:3].tolist()} ...")
+    dispatch.check_offsets(offsets, count)
     if count and (level.min() < 0 or level.max() >= LEVELS or weight.min() < 0):
         raise ValueError(f"expected level in [0, {LEVELS}) and weight >= 0")
     columns = (offsets, query_patch, reference_patch, query_xy, reference_xy, level, weight)
