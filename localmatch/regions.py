@@ -21,10 +21,10 @@ MARGIN = 3
 SCORE_PIXELS = 256.0
 """A score of 1 is what 16 x 16 px of full evidence, distinct all over and in exact register, are worth."""
 
-REGISTER_POWER = 4
-"""How steeply the score falls with the share of a part that is not in exact register. Of development queries, the
-highest of 120 clean scores and the lowest of 40 located copies were 0.40 and 0.31 at 3, 0.12 and 0.14 at 4, 0.04 and
-0.06 at 5: second photographs of a floor are at most 0.3 in register, recompressed copies 0.3 to 0.6."""
+REGISTER_POWER = 5
+"""How steeply the score falls with the share of a part that is not in exact register: second photographs of a floor are
+at most 0.3 in register, recompressed copies 0.3 to 0.6. Of development queries, the highest of 120 clean scores and the
+lowest of 40 located copies were 0.40 and 0.31 at 3, 0.12 and 0.14 at 4, 0.04 and 0.06 at 5, 0.02 and 0.03 at 6."""
 
 INNER = 8
 """Pixels from its edge where a part's register is judged; nearer, windows reach into the host."""
@@ -33,7 +33,7 @@ FREE_CORNERS, CORNER_RADIUS = 3, 12
 """An affine map brings any three corners into register with any three others: the three strongest of a part, with what
 is within the radius in pixels, are no evidence. Only what agrees beyond them counts."""
 
-MIN_EVIDENCE, MIN_SCORE = 1.0, 0.02
+MIN_EVIDENCE, MIN_SCORE = 1.0, 0.005
 """Parts whose heat * support sums to less (in units of score), or of a lower score, are not reported."""
 
 ALREADY = 0.5
@@ -66,7 +66,7 @@ def find_parts(
 ) -> list[Part]:
     """The connected parts of one alignment's heatmap.
 
-    score = sum of heat * distinct beyond three corners / 256 * (share of what is distinct in exact register) ^ 4
+    score = sum of heat * distinct beyond three corners / 256 * (share of what is distinct in exact register) ^ 5
 
     Args:
         owner: Number of the alignment.
