@@ -24,10 +24,11 @@ from rich.progress import track
 
 import localmatch as lm
 from benchmarks.environment import environment
+from benchmarks.features import root_sift
+from benchmarks.local_features import FeatureIndex
 from benchmarks.pictures import images_in, load
-from benchmarks.planting import CHANGES, Planted, plant
+from benchmarks.planting import CHANGES, MAX_SIDE, Planted, plant
 from benchmarks.shares import mask_iou, share
-from benchmarks.sift import SiftIndex
 from localmatch.calibration import p_value
 from localmatch.geometry import box_iou
 from localmatch.records import Box
@@ -116,7 +117,7 @@ def localmatch_system(index: lm.Index) -> Callable[[Any], Found]:
 
 def sift_system(references: Sequence[Path], background: Sequence[Path]) -> Callable[[Any], Found]:
     """The SIFT baseline, with its inliers calibrated on the same background in the same way."""
-    index = SiftIndex(references)
+    index = FeatureIndex(references, root_sift(), MAX_SIDE)
     best = [index.search(load(path))[:1] for path in track(background, "calibrating SIFT", console=console)]
     scores = np.array([match[0].inliers if match else 0 for match in best], np.float64)
 

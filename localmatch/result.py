@@ -45,7 +45,7 @@ class Audit:
     alpha: float
 
     def overlay(self) -> Image.Image:
-        """Heatmap and numbered outlines on the query."""
+        """Heatmap and numbered outlines on the query: red where the pixels are the same, blue where the structure is."""
         return overlay.overlay(self.image, self.heatmap, self.regions)
 
     def side_by_side(self, number: int = 1) -> Image.Image:
@@ -57,7 +57,7 @@ class Audit:
         if not 1 <= number <= len(self.regions):
             raise ImageError(f"{self.query} has {len(self.regions)} regions, no region {number}")
         region = self.regions[number - 1]
-        return overlay.side_by_side(self.image, read(Source(region.reference)), region, number)
+        return overlay.side_by_side(self.image, read(Source(region.reference)), region)
 
 
 def pixels_of(image: ImageLike) -> tuple[str, NDArray[np.uint8]]:

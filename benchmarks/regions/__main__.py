@@ -24,7 +24,7 @@ from benchmarks.environment import environment
 from benchmarks.pictures import images_in, limited, load
 from benchmarks.regions.measures import judge, summary
 from benchmarks.regions.queries import AREAS, FAMILIES, HOST_SIDE, Query, make_query
-from benchmarks.regions.systems import SYSTEMS, Search
+from benchmarks.regions.systems import PEERS, SYSTEMS, Search, Setup
 
 LARGEST_OF_SEVERAL = 0.25
 console: Console = Console(stderr=True)
@@ -56,7 +56,7 @@ def main() -> None:
     }
     for name in arguments.systems:
         console.print(f"{name}: building")
-        search, cost = SYSTEMS[name](references, background, arguments.work / f"{name}.index")
+        search, cost = SYSTEMS[name](Setup(references, background, arguments.work, arguments.weights))
         rows = []
         for family, area, seed in track(plan, name, console=console):
             query = make_query(references, hosts, overlays, family, area, seed)
@@ -98,7 +98,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=2, help="queries of each area and family")
     parser.add_argument("--families", nargs="+", choices=FAMILIES, default=list(FAMILIES))
     parser.add_argument("--first-seed", type=int, default=1000, help="1000 evaluates, 0 to 999 are for development")
-    parser.add_argument("--systems", nargs="+", choices=list(SYSTEMS), default=list(SYSTEMS))
+    parser.add_argument("--systems", nargs="+", choices=list(SYSTEMS), default=list(PEERS))
+    parser.add_argument("--weights", type=Path, default=Path("."), help="folder with the weights of TFeat and ALIKED")
     parser.add_argument("--work", type=Path, default=Path("."), help="where indexes are kept and used again")
     parser.add_argument("--out", type=Path, required=True)
     return parser.parse_args()

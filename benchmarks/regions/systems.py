@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from numpy.typing import NDArray
 
 import localmatch as lm
-from benchmarks.sift import SiftIndex
+from benchmarks.features import aliked, orb, patch_network, root_sift
+from benchmarks.local_features import Describe, FeatureIndex
+from benchmarks.pictures import Pixels
+from benchmarks.regions.queries import REFERENCE_SIDE
+from localmatch.audit import Searcher, find_regions
 from localmatch.records import Box
 
 
@@ -34,44 +41,133 @@ class Found:
     mask: NDArray[np.bool_] | None = None
 
 
-Search = Callable[[NDArray[np.uint8]], list[Found]]
+@dataclass(frozen=True)
+class Setup:
+    """What systems are built from.
+
+    Attributes:
+        references: Images to be found.
+        background: Clean images, for systems that calibrate.
+        work: Folder in which indexes are kept.
+        weights: Folder with the weights of other people's networks.
+    """
+
+    references: Sequence[Path]
+    background: Sequence[Path]
+    work: Path
+    weights: Path
+
+
+Search = Callable[[Pixels], list[Found]]
 System = tuple[Search, dict[str, Any]]
 """How to search, and what building it cost."""
 
 
-def localmatch_system(references: Sequence[Path], background: Sequence[Path], folder: Path) -> System:
-    """Localmatch with an index in `folder`; one that is there is used as it is."""
+def localmatch_system(
+    setup: Setup,
+    change: Callable[[Searcher], Searcher] = lambda searcher: searcher,
+    patched: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> System:
+    """Localmatch with an index in the work folder; one that is there is used as it is.
+
+    Args:
+        setup: What to build from.
+        change: Leaves a part out.
+        patched: Replaces a part while a query is searched.
+    """
+    folder = setup.work / "localmatch.lmx"
     start, cost = time.perf_counter(), {}
     if (folder / "manifest.json").exists():
         index = lm.Index.open(folder)
     else:
-        index = lm.Index.build(references, folder)
+        index = lm.Index.build(setup.references, folder)
         cost["build_s"] = time.perf_counter() - start
     if index.background is None:
-        index.calibrate(background)
+        index.calibrate(setup.background)
     cost["bytes_per_image"] = index.info()["bytes_per_image"]
-    numbers = {str(path): number for number, path in enumerate(references)}
+    numbers = {str(path): number for number, path in enumerate(setup.references)}
+    searcher = change(index._searcher())
 
-    def search(image: NDArray[np.uint8]) -> list[Found]:
-        regions = index.audit(image, alpha=0.5).regions
+    def search(image: Pixels) -> list[Found]:
+        with patched():
+            _, regions = find_regions(searcher, image)
         # References that are in the index beside those of the benchmark have no number here.
         return [Found(numbers.get(r.reference, -1), r.query_box, r.reference_box, r.score, r.mask) for r in regions]
 
     return search, cost
 
 
-def sift_system(references: Sequence[Path], _: Sequence[Path], __: Path) -> System:
-    """RootSIFT, FLANN and RANSAC, plain and mirrored; its score is the number of inliers."""
-    start = time.perf_counter()
-    index = SiftIndex(references)
-
-    def search(image: NDArray[np.uint8]) -> list[Found]:
-        return [Found(m.reference, m.box, m.reference_box, float(m.inliers)) for m in index.search(image)]
-
-    return search, {"build_s": time.perf_counter() - start}
+def without_background(setup: Setup) -> System:
+    """Localmatch whose evidence knows what is common among references only."""
+    return localmatch_system(setup, lambda searcher: replace(searcher, background=[]))
 
 
-SYSTEMS: dict[str, Callable[[Sequence[Path], Sequence[Path], Path], System]] = {
+def without_verification(setup: Setup) -> System:
+    """Localmatch that believes the agreeing patches, as where references cannot be read any more."""
+    return localmatch_system(setup, lambda searcher: replace(searcher, read_levels=lambda _: None))
+
+
+def raw_similarity(setup: Setup) -> System:
+    """Localmatch with the similarity of neighbours as their evidence, whatever is common."""
+    nothing_common = partial(
+        mock.patch.multiple,
+        "localmatch.matching",
+        _common=lambda best: np.zeros(best.shape[1], np.int32),
+        in_background=lambda _descriptors, common, _patch, _background: common,
+    )
+    return localmatch_system(setup, patched=nothing_common)
+
+
+def feature_system(describe: Callable[[Path], Describe]) -> Callable[[Setup], System]:
+    """Local features, FLANN and RANSAC, plain and mirrored; the score is the number of inliers.
+
+    Args:
+        describe: Makes the features, from the folder with weights.
+    """
+
+    def system(setup: Setup) -> System:
+        start = time.perf_counter()
+        index = FeatureIndex(setup.references, describe(setup.weights), REFERENCE_SIDE)
+
+        def search(image: Pixels) -> list[Found]:
+            return [Found(m.reference, m.box, m.reference_box, float(m.inliers)) for m in index.search(image)]
+
+        return search, {"build_s": time.perf_counter() - start}
+
+    return system
+
+
+def hash_system(name: str) -> Callable[[Setup], System]:
+    """Perceptual hashes of whole images or of their segments; they give no place, so both boxes are whole images."""
+
+    def system(setup: Setup) -> System:
+        from benchmarks.hashes import HASHES
+
+        start = time.perf_counter()
+        index = HASHES[name](setup.references)
+
+        def search(image: Pixels) -> list[Found]:
+            whole = 0.0, 0.0, float(image.shape[1]), float(image.shape[0])
+            number, score = index.nearest(image)
+            return [Found(number, whole, index.boxes[number], score)]
+
+        return search, {"build_s": time.perf_counter() - start}
+
+    return system
+
+
+SYSTEMS: dict[str, Callable[[Setup], System]] = {
     "localmatch": localmatch_system,
-    "sift": sift_system,
+    "sift": feature_system(lambda _: root_sift()),
+    "orb": feature_system(lambda _: orb()),
+    "tfeat": feature_system(lambda weights: patch_network(weights / "tfeat-liberty.params")),
+    "hardtfeat": feature_system(lambda weights: patch_network(weights / "hardtfeat_as_kornia_tfeat.pt")),
+    "aliked": feature_system(lambda weights: aliked(weights / "aliked-t16.pth")),
+    "pdq": hash_system("pdq"),
+    "imagehash": hash_system("imagehash"),
+    "localmatch without background": without_background,
+    "localmatch without verification": without_verification,
+    "localmatch with raw similarity": raw_similarity,
 }
+PEERS: tuple[str, ...] = ("localmatch", "sift", "orb")
+"""What runs without weights or packages of others."""

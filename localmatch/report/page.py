@@ -11,9 +11,12 @@ import numpy as np
 from jinja2 import Environment, PackageLoader
 
 from localmatch.images import printable
-from localmatch.overlay import colour, outlines
+from localmatch.overlay import COLOURS, outlines
 from localmatch.report.pictures import PICTURED
 from localmatch.report.results import decode_mask
+
+KINDS = {"pixel": "the same pixels", "structure": "the same structure, rendered anew"}
+"""Kinds of copies in plain words."""
 
 
 def write_page(folder: Path, records: Sequence[dict[str, Any]], summary: dict[str, Any]) -> None:
@@ -27,6 +30,7 @@ def write_page(folder: Path, records: Sequence[dict[str, Any]], summary: dict[st
         queries=[_view(folder, record, summary["settings"]["alpha"]) for record in worst_first],
         errors=[record for record in records if "error" in record],
         summary=summary,
+        legend=[(_css(kind), words) for kind, words in KINDS.items()],
         style=(Path(__file__).with_name("page.css")).read_text(),
         script=(Path(__file__).with_name("page.js")).read_text(),
     )
@@ -40,15 +44,15 @@ def _view(folder: Path, record: dict[str, Any], alpha: float) -> dict[str, Any]:
     pictures = record["pictures"]
     regions = []
     for number, region in enumerate(record["regions"], 1):
-        red, green, blue = colour(number)
         polygons = [" ".join(f"{x},{y}" for x, y in c.reshape(-1, 2)) for c in outlines(decode_mask(region["mask"]))]
         regions.append(
             region
             | {
                 "number": number,
-                "colour": f"rgb({red},{green},{blue})",
+                "colour": _css(region["kind"]),
                 "polygons": polygons,
                 "pictured": number <= PICTURED,
+                "words": KINDS[region["kind"]],
                 "readable": (folder / pictures / f"region-{number}-aligned.jpg").exists(),
                 "likely": region["p_value"] is None or region["p_value"] <= alpha,
                 "name": os.path.basename(region["reference"]),
@@ -57,6 +61,11 @@ def _view(folder: Path, record: dict[str, Any], alpha: float) -> dict[str, Any]:
             }
         )
     return record | {"regions": regions, "name": os.path.basename(record["query"])}
+
+
+def _css(kind: str) -> str:
+    """The colour of a kind of copies in CSS."""
+    return "rgb({},{},{})".format(*COLOURS[kind])
 
 
 def _turn(region: dict[str, Any]) -> str:

@@ -45,13 +45,13 @@ def _write_region(folder: Path, audit: Audit, region: Region, number: int) -> No
     try:
         reference = read(Source(region.reference))
     except ImageError:
-        side_by_side(audit.image, None, region, number).save(folder / f"pair-{number}.png")
+        side_by_side(audit.image, None, region).save(folder / f"pair-{number}.png")
         return
     aligned = _aligned(reference, region, (audit.image.shape[1], audit.image.shape[0]))
     _save(aligned[box[1] : box[3], box[0] : box[2]], folder / f"region-{number}-aligned.jpg")
     place = _around(region.reference_box, reference.shape)
     _save(reference[place[1] : place[3], place[0] : place[2]], folder / f"region-{number}-reference.jpg")
-    side_by_side(audit.image, reference, region, number).save(folder / f"pair-{number}.png")
+    side_by_side(audit.image, reference, region).save(folder / f"pair-{number}.png")
 
 
 def _aligned(reference: NDArray[np.uint8], region: Region, size: tuple[int, int]) -> NDArray[np.uint8]:
