@@ -48,22 +48,23 @@ private:
     int waiting_ = 0;
 };
 
-/* Keeps the k best of each query's candidates sorted; of equal scores the lower row comes first. */
+/* Puts a row into its place among the k best, sorted; of equal scores the lower row comes first. */
+inline void offer(uint64_t *best, int64_t k, int32_t score, int32_t row) {
+    const uint64_t mine = localmatch::pack_row(score, row);
+    int64_t at = k - 1;
+    if (mine <= best[at]) return;
+    for (; at > 0 && best[at - 1] < mine; --at) best[at] = best[at - 1];
+    best[at] = mine;
+}
+
+/* Candidates that are rows: query by query. */
 template <class Isa>
-void rerank_unit(const localmatch::RerankArguments &a, int64_t first, int64_t count) {
+void score_rows(const localmatch::RerankArguments &a, int64_t first, int64_t count, uint64_t *best) {
     constexpr int64_t kAhead = 8; /* rows that are fetched before their turn: they lie all over the table */
-    std::vector<uint64_t> best(static_cast<size_t>(a.k));
-    for (int64_t q = first; q < first + count && a.k > 0; ++q) {
+    for (int64_t q = first; q < first + count; ++q, best += a.k) {
         const typename Isa::Single own(a.query + q * a.dimension, a.dimension);
         const int32_t *rows = a.candidates + q * a.width;
-        std::fill(best.begin(), best.end(), 0);
-        const auto keep = [&](int32_t score, int32_t row) {
-            const uint64_t mine = localmatch::pack_row(score, row);
-            size_t at = best.size() - 1;
-            if (mine <= best[at]) return;
-            for (; at > 0 && best[at - 1] < mine; --at) best[at] = best[at - 1];
-            best[at] = mine;
-        };
+        const auto keep = [&](int32_t score, int32_t row) { offer(best, a.k, score, row); };
         Scorer<Isa, decltype(keep)> scorer(own, keep);
         for (int64_t c = 0; c < a.width; ++c) {
             if (c + kAhead < a.width && rows[c + kAhead] >= 0) {
@@ -72,9 +73,49 @@ void rerank_unit(const localmatch::RerankArguments &a, int64_t first, int64_t co
             if (rows[c] >= 0) scorer.add(a.table + rows[c] * a.dimension, rows[c]);
         }
         scorer.finish();
-        for (int64_t i = 0; i < a.k; ++i) {
-            unpack(best[static_cast<size_t>(i)], a.score + q * a.k + i, a.index + q * a.k + i);
+    }
+}
+
+/* Candidates that are runs: run by run, so that a run comes from memory once for all queries of the unit. */
+template <class Isa>
+void score_runs(const localmatch::RerankArguments &a, int64_t first, int64_t count, uint64_t *best) {
+    const int32_t *runs = a.candidates + first * a.width;
+    std::vector<int64_t> end(static_cast<size_t>(a.runs) + 1);
+    for (int64_t i = 0; i < count * a.width; ++i) end[static_cast<size_t>(runs[i] + 1)] += 1;
+    end[0] = 0; /* of those that are none */
+    for (size_t run = 1; run < end.size(); ++run) end[run] += end[run - 1];
+    std::vector<int32_t> wanted(static_cast<size_t>(end.back())); /* numbers of queries, sorted by run */
+    for (int64_t i = count * a.width - 1; i >= 0; --i) {
+        if (runs[i] >= 0) {
+            wanted[static_cast<size_t>(--end[static_cast<size_t>(runs[i] + 1)])] = static_cast<int32_t>(i / a.width);
         }
+    }
+    std::vector<typename Isa::Single> own;
+    own.reserve(static_cast<size_t>(count));
+    for (int64_t q = first; q < first + count; ++q) own.emplace_back(a.query + q * a.dimension, a.dimension);
+    /* Now end[run + 1] is where the queries of a run begin. */
+    for (int64_t run = 0; run < a.runs; ++run) {
+        const size_t from = static_cast<size_t>(end[static_cast<size_t>(run + 1)]);
+        const size_t to = run + 1 < a.runs ? static_cast<size_t>(end[static_cast<size_t>(run + 2)]) : wanted.size();
+        for (size_t w = from; w < to; ++w) {
+            uint64_t *mine = best + wanted[w] * a.k;
+            const auto keep = [&](int32_t score, int32_t row) { offer(mine, a.k, score, row); };
+            Scorer<Isa, decltype(keep)> scorer(own[static_cast<size_t>(wanted[w])], keep);
+            for (int64_t row = a.offsets[run]; row < a.offsets[run + 1]; ++row) {
+                scorer.add(a.table + row * a.dimension, static_cast<int32_t>(row));
+            }
+            scorer.finish();
+        }
+    }
+}
+
+template <class Isa>
+void rerank_unit(const localmatch::RerankArguments &a, int64_t first, int64_t count) {
+    if (a.k == 0) return;
+    std::vector<uint64_t> best(static_cast<size_t>(count * a.k), 0);
+    (a.offsets ? score_runs<Isa> : score_rows<Isa>)(a, first, count, best.data());
+    for (int64_t i = 0; i < count * a.k; ++i) {
+        unpack(best[static_cast<size_t>(i)], a.score + first * a.k + i, a.index + first * a.k + i);
     }
 }
 

@@ -56,6 +56,8 @@ struct RerankArguments {
     int64_t dimension;
     const int32_t *candidates; /* [queries, width], -1 for none */
     int64_t width;
+    const int64_t *offsets; /* [runs + 1], or null */
+    int64_t runs;
     const int8_t *table;
     int64_t k;
     int32_t *score, *index; /* [queries, k] */

@@ -13,6 +13,7 @@
 #include <immintrin.h>
 /* GCC 12 warns of its own header: _mm512_reduce_add_epi32 begins with an undefined register, on purpose. */
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
 
 #include "dot_driver.h"
 #include "match_driver.h"

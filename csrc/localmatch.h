@@ -29,7 +29,7 @@ enum lm_isa { LM_ISA_GENERIC = 0, LM_ISA_NEON = 1, LM_ISA_AVX2 = 2, LM_ISA_AVX51
 LM_API int32_t lm_supports(int64_t isa);
 
 /* Changes whenever a signature does; Python refuses a library of another number. */
-enum { lm_abi_number = 2 };
+enum { lm_abi_number = 3 };
 LM_API int32_t lm_abi_version(void);
 
 /* null: copies `count` values. The template of a kernel: see CONTRIBUTING.md. */
@@ -81,14 +81,15 @@ LM_API int32_t lm_match_topk_float(const float *query, int64_t queries, const fl
 /* rerank_topk: exact best rows of each query's candidates. Defined in plain torch by localmatch/kernels/rerank.py.
  *
  *   query       [queries, dimension]
- *   candidates  [queries, width]      rows of the table, -1 for none
+ *   candidates  [queries, width]      rows of the table or, with offsets, runs of rows; -1 for none
+ *   offsets     [runs + 1]            run n is rows offsets[n] .. offsets[n + 1]; or NULL
  *   table       [rows, dimension]
  *   score       [queries, k]          highest first, of equal ones the lowest row first; INT32_MIN where there are fewer
  *   index       [queries, k]          its row; -1 where there are fewer
  */
 LM_API int32_t lm_rerank_topk(const int8_t *query, int64_t queries, int64_t dimension, const int32_t *candidates,
-                              int64_t width, const int8_t *table, int64_t k, int64_t isa, int64_t threads,
-                              int32_t *score, int32_t *index);
+                              int64_t width, const int64_t *offsets, int64_t runs, const int8_t *table, int64_t k,
+                              int64_t isa, int64_t threads, int32_t *score, int32_t *index);
 
 /* compare_maps: best product of each query cell with the reference cells around the place that an alignment maps it to.
  * Defined in plain torch by localmatch/kernels/compare.py.

@@ -97,6 +97,12 @@ def rerank_input(seed: int, queries: int, width: int, rows: int, k: int, dimensi
     return int8(rng, queries, dimension), torch.from_numpy(candidates.astype(np.int32)), int8(rng, rows, dimension), k
 
 
+def runs_input(seed: int, queries: int, width: int, runs: int, rows: int, k: int, dimension: int) -> tuple[object, ...]:
+    rng = np.random.default_rng(seed)
+    query, candidates, _, _ = rerank_input(seed, queries, width, runs, k, dimension)
+    return query, candidates, int8(rng, rows, dimension), k, ragged(rng, runs, rows)
+
+
 def compare_input(
     seed: int, size: int, reference: int, alignments: int, radius: int, dimension: int
 ) -> tuple[object, ...]:
@@ -161,6 +167,13 @@ CASES = (
          (5, 33, 50, 60, 20), (9, 70, 500, 10, 128)),
     ),
     Case(
+        rerank_topk,
+        ("triton", "cpp"),
+        runs_input,
+        ((0, 5, 3, 9, 2, 64), (3, 0, 5, 9, 2, 64), (2, 4, 0, 0, 3, 64), (1, 1, 1, 1, 1, 4), (65, 4, 9, 300, 7, 64),
+         (7, 9, 8, 60, 0, 8), (5, 3, 5, 20, 60, 20), (300, 8, 40, 500, 10, 128)),
+    ),
+    Case(
         compare_maps,
         ("triton", "cpp"),
         compare_input,
@@ -187,7 +200,7 @@ CASES = (
     ),
 )  # fmt: skip
 BY_FORM = [
-    pytest.param(case, *form.values, id=f"{case.op.__name__}-{form.id}", marks=form.marks)
+    pytest.param(case, *form.values, id=f"{case.make.__name__.removesuffix('_input')}-{form.id}", marks=form.marks)
     for case in CASES
     for form in forms(case.backends)
 ]
@@ -254,7 +267,7 @@ def test_strided_input(case, form, monkeypatch) -> None:
 
 @pytest.mark.skipif(LIVE["cpp"] is not None, reason=f"cpp: {LIVE['cpp']}")
 @pytest.mark.parametrize("threads", ["1", "2", "3"])
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.op.__name__)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.make.__name__)
 def test_thread_count_does_not_matter(case, threads, monkeypatch) -> None:
     arguments = case.make(3, *case.sizes[-1])
     expected = case.op(*arguments, **case.options[-1], backend="torch")
@@ -395,7 +408,8 @@ def spoiled(arguments: tuple[object, ...], position: int, value: object) -> tupl
     return *arguments[:position], value, *arguments[position + 1 :]
 
 
-VOTES, SPLATS, MATCHED = vote_input(0, 20, 2, 1), splat_input(0, 1, 4, 9, 9), match_input(0, 3, 4, 1, 8)
+VOTES, SPLATS = vote_input(0, 20, 2, 1), splat_input(0, 1, 4, 9, 9)
+MATCHED, RUNS = match_input(0, 3, 4, 1, 8), runs_input(0, 3, 2, 4, 9, 2, 8)
 REFUSED = {
     "match: dimension": lambda: match_topk(*match_input(0, 3, 4, 1, 6)),
     "match: offsets": lambda: match_topk(*spoiled(MATCHED, 2, torch.tensor([0, 5]))),
@@ -403,6 +417,8 @@ REFUSED = {
     "rerank: a row that is not there": lambda: rerank_topk(
         *spoiled(rerank_input(0, 1, 1, 1, 1, 4), 1, torch.tensor([[9]], dtype=torch.int32))
     ),
+    "rerank: a run that is not there": lambda: rerank_topk(*spoiled(RUNS, 1, RUNS[1] + 9)),
+    "rerank: runs over the end": lambda: rerank_topk(*spoiled(RUNS, 4, RUNS[4] + 9)),
     "compare: affine": lambda: compare_maps(*spoiled(compare_input(0, 3, 3, 1, 1, 4), 2, torch.zeros(1, 3, 3).int())),
     "vote: a column too short": lambda: vote_topk(*spoiled(VOTES, 1, VOTES[1][:-1])),
     "vote: level": lambda: vote_topk(*spoiled(VOTES, 5, VOTES[5] + LEVELS)),
@@ -418,15 +434,16 @@ def test_input_that_does_not_fit_is_refused(call: Callable[[], object]) -> None:
         call()
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.op.__name__)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.make.__name__)
 def test_torch_accepts_the_op(case: Case) -> None:
     """Schema, fake tensors and tracing hold, so that `torch.compile(fullgraph=True)` keeps the op."""
     arguments = list(case.make(2, *case.sizes[-1]))
     flat = [part for one in arguments for part in (one if isinstance(one, tuple) else (one,))]
-    options = (False, False) if case.op is match_topk else ()
     tests = ("test_schema", "test_faketensor", "test_aot_dispatch_static")
     op = getattr(torch.ops.localmatch, case.op.__name__).default
-    torch.library.opcheck(op, (*flat, *options, None), test_utils=tests)
+    left = len(op._schema.arguments) - len(flat)
+    options = (False, False, None) if case.op is match_topk else (None,) * left
+    torch.library.opcheck(op, (*flat, *options), test_utils=tests)
 
 
 def test_compiled_graphs_keep_the_op() -> None:

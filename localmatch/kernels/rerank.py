@@ -2,9 +2,10 @@
 
     score[q, c] = sum over d of query[q, d] * table[candidates[q, c], d]
 
-The k highest of each query, highest first, of equal ones the lowest row first. Candidates come from a graph that
-searches approximately or in fewer dimensions; the table may be memory-mapped. (Refinement of quantised search: Jegou et
-al., "Searching in one billion vectors: re-rank with source coding", ICASSP 2011.)
+The k highest of each query, highest first, of equal ones the lowest row first. Candidates are rows, or runs of rows such
+as the inverted lists of an index; the table may be memory-mapped. (Inverted lists: Sivic and Zisserman, "Video Google",
+ICCV 2003; exact distances after an approximate search: Jegou et al., "Searching in one billion vectors: re-rank with
+source coding", ICASSP 2011.)
 """
 
 from __future__ import annotations
@@ -19,22 +20,28 @@ BACKENDS = ("triton", "cpp", "torch")
 
 
 def rerank_topk(
-    query: Tensor, candidates: Tensor, table: Tensor, k: int, backend: str | None = None
+    query: Tensor,
+    candidates: Tensor,
+    table: Tensor,
+    k: int,
+    offsets: Tensor | None = None,
+    backend: str | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Find the best of each query's candidates.
 
     Args:
         query: (Q, D) int8; D a multiple of 4, at most 1024.
-        candidates: (Q, C) int32 rows of the table, each at most once a query; -1 for none.
+        candidates: (Q, C) int32 rows of the table, or runs; each at most once a query; -1 for none.
         table: (R, D) int8.
         k: How many to return.
+        offsets: (N + 1,) int64; run n is the rows offsets[n] to offsets[n + 1]. None: candidates are rows.
         backend: "triton", "cpp", "torch" or None to choose.
 
     Returns:
         score (Q, k) int32 and index (Q, k) int32, the row; `NONE` and -1 where there are fewer candidates.
 
     Raises:
-        ValueError: Shapes, types or candidates do not fit.
+        ValueError: Shapes, types, offsets or candidates do not fit.
         BackendError: The named backend cannot serve.
     """
     if query.ndim != 2 or table.ndim != 2 or candidates.ndim != 2 or query.shape[1] != table.shape[1]:
@@ -44,34 +51,59 @@ def rerank_topk(
         raise ValueError(f"expected candidates for {len(query)} queries, got {len(candidates)}")
     if (query.dtype, candidates.dtype, table.dtype) != (torch.int8, torch.int32, torch.int8):
         raise ValueError(f"expected int8, int32, int8, got {query.dtype}, {candidates.dtype}, {table.dtype}")
+    if offsets is not None and (offsets.dtype != torch.int64 or offsets.ndim != 1 or not len(offsets)):
+        raise ValueError(f"expected offsets (N + 1,) int64, got {tuple(offsets.shape)} {offsets.dtype}")
     if query.shape[1] % 4 or not 4 <= query.shape[1] <= MAX_DIMENSION or k < 0:
         raise ValueError(f"expected a dimension that is a multiple of 4 and k >= 0, got {query.shape[1]} and {k}")
-    score, index = torch.ops.localmatch.rerank_topk(query, candidates, table, k, backend)
+    score, index = torch.ops.localmatch.rerank_topk(query, candidates, table, k, offsets, backend)
     return score, index
 
 
-def _rerank(query: Tensor, candidates: Tensor, table: Tensor, k: int, backend: str | None) -> tuple[Tensor, Tensor]:
+def _rerank(
+    query: Tensor, candidates: Tensor, table: Tensor, k: int, offsets: Tensor | None, backend: str | None
+) -> tuple[Tensor, Tensor]:
     """`rerank_topk` as torch sees it."""
-    if candidates.numel() and (candidates.max() >= len(table) or candidates.min() < -1):
-        raise ValueError(f"expected candidates from -1 to {len(table) - 1}, got {int(candidates.max())}")
+    count = len(table) if offsets is None else len(offsets) - 1
+    if candidates.numel() and (candidates.max() >= count or candidates.min() < -1):
+        raise ValueError(
+            f"expected candidates from -1 to {count - 1}, got {int(candidates.min())} to {int(candidates.max())}"
+        )
+    if offsets is not None and (offsets[0] < 0 or offsets[-1] > len(table) or (offsets.diff() < 0).any()):
+        raise ValueError(f"expected offsets that rise within the {len(table)} rows of the table")
     form = {"triton": on_triton, "cpp": on_cpp, "torch": on_torch}
     chosen = form[dispatch.choose(backend, query.device, BACKENDS)]
-    return chosen(query.contiguous(), candidates.contiguous(), table.contiguous(), k)
+    offsets = None if offsets is None else offsets.contiguous()
+    return chosen(query.contiguous(), candidates.contiguous(), table.contiguous(), k, offsets)
 
 
 def _empty(
-    query: Tensor, candidates: Tensor, table: Tensor, k: int, backend: str | None = None
+    query: Tensor, candidates: Tensor, table: Tensor, k: int, offsets: Tensor | None, backend: str | None = None
 ) -> tuple[Tensor, Tensor]:
     """Outputs to be filled."""
     shape = (query.shape[0], k)
     return query.new_empty(shape, dtype=torch.int32), query.new_empty(shape, dtype=torch.int32)
 
 
-def on_torch(query: Tensor, candidates: Tensor, table: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def on_torch(
+    query: Tensor, candidates: Tensor, table: Tensor, k: int, offsets: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """The definition; arguments as in `rerank_topk`."""
+    candidates = rows_of(candidates, offsets)
     rows = table[candidates.clamp_min(0).long()] if len(table) else query.new_zeros(*candidates.shape, query.shape[1])
     score = torch.einsum("qd,qcd->qc", query.float(), rows.float()).int()  # exact below 2^24
     return best_candidates(torch.where(candidates < 0, NONE, score), candidates, k)
+
+
+def rows_of(candidates: Tensor, offsets: Tensor | None) -> Tensor:
+    """The rows (Q, C * longest run) int32 of candidates, -1 where a run is shorter or missing."""
+    if offsets is None:
+        return candidates
+    if len(offsets) == 1:
+        return candidates[:, :0]
+    length, run = offsets.diff(), candidates.clamp_min(0).long()
+    step = torch.arange(int(length.max()), device=offsets.device)
+    there = (candidates >= 0)[..., None] & (step < length[run][..., None])
+    return torch.where(there, offsets[run][..., None] + step, -1).flatten(1).int()
 
 
 def best_candidates(score: Tensor, candidates: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -86,20 +118,25 @@ def best_candidates(score: Tensor, candidates: Tensor, k: int) -> tuple[Tensor, 
     return score, torch.where(score == NONE, -1, index)
 
 
-def on_cpp(query: Tensor, candidates: Tensor, table: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def on_cpp(
+    query: Tensor, candidates: Tensor, table: Tensor, k: int, offsets: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """The C++ form: csrc/rerank_topk.cpp; arguments as in `rerank_topk`, contiguous."""
-    score, index = _empty(query, candidates, table, k)
+    score, index = _empty(query, candidates, table, k, offsets)
     library.call(
-        "cpp", "rerank_topk", query, len(query), query.shape[1], candidates, candidates.shape[1], table, k,
-        library.isa(), library.thread_count(), score, index,
+        "cpp", "rerank_topk", query, len(query), query.shape[1], candidates, candidates.shape[1], offsets,
+        0 if offsets is None else len(offsets) - 1, table, k, library.isa(), library.thread_count(), score, index,
     )  # fmt: skip
     return score, index
 
 
-def on_triton(query: Tensor, candidates: Tensor, table: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def on_triton(
+    query: Tensor, candidates: Tensor, table: Tensor, k: int, offsets: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """The Triton form: kernels/triton/rerank.py scores, torch sorts; arguments as in `rerank_topk`, contiguous."""
     from localmatch.kernels.triton.rerank import score_candidates
 
+    candidates = rows_of(candidates, offsets)
     score = torch.empty_like(candidates)
     score_candidates(query, candidates, table, score)
     return best_candidates(score, candidates, k)
@@ -107,7 +144,7 @@ def on_triton(query: Tensor, candidates: Tensor, table: Tensor, k: int) -> tuple
 
 dispatch.register(
     "rerank_topk",
-    "(Tensor query, Tensor candidates, Tensor table, int k, str? backend) -> (Tensor, Tensor)",
+    "(Tensor query, Tensor candidates, Tensor table, int k, Tensor? offsets, str? backend) -> (Tensor, Tensor)",
     _rerank,
     _empty,
 )

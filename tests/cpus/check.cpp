@@ -92,8 +92,8 @@ void check_rerank(int64_t isa, int64_t dimension) {
     const auto query = bytes(queries * dimension), table = bytes(100 * dimension);
     std::vector<int32_t> candidates(queries * width), score(queries), index(queries);
     for (size_t i = 0; i < candidates.size(); ++i) candidates[i] = static_cast<int32_t>(i * 37 % 101) - 1;
-    expect(lm_rerank_topk(query.data(), queries, dimension, candidates.data(), width, table.data(), 1, isa, 2,
-                          score.data(), index.data()) == LM_OK, "rerank_topk", isa);
+    expect(lm_rerank_topk(query.data(), queries, dimension, candidates.data(), width, nullptr, 0,
+                          table.data(), 1, isa, 2, score.data(), index.data()) == LM_OK, "rerank_topk", isa);
     for (int64_t q = 0; q < queries; ++q) {
         int32_t high = INT32_MIN, row = -1;
         for (int64_t c = 0; c < width; ++c) {
@@ -104,6 +104,13 @@ void check_rerank(int64_t isa, int64_t dimension) {
         }
         expect(score[q] == high && index[q] == row, "rerank_topk", isa);
     }
+    /* The same rows as runs of one row, and one run over all. */
+    std::vector<int64_t> each(101);
+    for (size_t i = 0; i < each.size(); ++i) each[i] = static_cast<int64_t>(i);
+    std::vector<int32_t> again(queries), same(queries);
+    expect(lm_rerank_topk(query.data(), queries, dimension, candidates.data(), width, each.data(), 100, table.data(), 1,
+                          isa, 2, again.data(), same.data()) == LM_OK, "rerank_topk of runs", isa);
+    expect(again == score && same == index, "rerank_topk of runs", isa);
 }
 
 void check_compare(int64_t isa, int64_t dimension) {
