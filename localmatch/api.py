@@ -259,8 +259,8 @@ class Index:
         return pyramid(image) if image.shape[1::-1] == (record["width"], record["height"]) else None
 
     def _searcher(self) -> Searcher:
-        graphs = self.background.graphs if self.background is not None else ()
-        return Searcher(self._descriptor.network, self._shards, graphs, self._read_levels)
+        background = self.background.lists if self.background is not None else ()
+        return Searcher(self._descriptor.network, self._shards, background, self._read_levels)
 
     def _add(self, inputs: Sequence[PathLike], shard_images: int, progress: Progress | None, complete: bool) -> None:
         with writing(self.folder):

@@ -17,7 +17,7 @@ from localmatch.descriptor.encode import encode_query
 from localmatch.descriptor.network import DescriptorNet
 from localmatch.geometry import Affine
 from localmatch.heatmap import smooth_evidence
-from localmatch.index.graph import Graph
+from localmatch.index.lists import Lists
 from localmatch.index.shard import Shard
 from localmatch.matching import match_shortlist, shortlist
 from localmatch.neighbours import search
@@ -49,13 +49,13 @@ class Searcher:
     Attributes:
         network: The descriptor network of the index.
         shards: Opened shards; reference numbers count on from shard to shard.
-        background: Graphs of clean images' patches; empty before calibration.
+        background: Lists of clean images' patches; empty before calibration.
         read_levels: Reads references again.
     """
 
     network: DescriptorNet
     shards: Sequence[Shard]
-    background: Sequence[Graph]
+    background: Sequence[Lists]
     read_levels: ReadLevels
 
     def reference(self, number: int) -> dict[str, str | int]:

@@ -22,13 +22,13 @@ from localmatch.audit import Searcher, find_regions
 from localmatch.errors import CalibrationError, CorruptIndexError
 from localmatch.images import Skipped, Source, expand
 from localmatch.index.build import Progress, decoded
-from localmatch.index.graph import Graph, GraphBuilder
+from localmatch.index.lists import Lists, files, write_lists
 from localmatch.index.store import Part, check_files, file_table, new_part
 from localmatch.records import Encoded
 from localmatch.result import PathLike
 
 FOLDS = 2
-"""Graphs of background patches."""
+"""Lists of background patches."""
 
 
 def p_value(score: float, clean_scores: NDArray[np.float64]) -> float:
@@ -53,7 +53,7 @@ def check_alpha(alpha: float, clean_images: int) -> None:
 
 
 class Background:
-    """An opened background: graphs of clean patches and the scores of clean images."""
+    """An opened background: lists of clean patches and the scores of clean images."""
 
     def __init__(self, folder: Path, part: Part) -> None:
         """Open the background of the index at `folder`.
@@ -62,12 +62,12 @@ class Background:
             CorruptIndexError: A file was changed or does not hold what the manifest says.
         """
         path = folder / "background" / part.name
-        check_files(path, part, {"scores.json", *(f"fold-{fold}.hnsw" for fold in range(FOLDS))})
+        check_files(path, part, {"scores.json"}.union(*(files(f"fold-{fold}") for fold in range(FOLDS))))
         try:
             scores = np.asarray(json.loads((path / "scores.json").read_text()), np.float64)
             if scores.shape != (part.images,) or not np.isfinite(scores).all():
                 raise ValueError(f"expected {part.images} scores, got {scores.shape}")
-            self.graphs = [Graph(path / f"fold-{fold}.hnsw", part.vertices[fold]) for fold in range(FOLDS)]
+            self.lists = [Lists(path, f"fold-{fold}", part.vertices[fold]) for fold in range(FOLDS)]
         except (OSError, ValueError, TypeError, IndexError, RecursionError) as error:
             raise CorruptIndexError(f"{path}: {error}. Run localmatch calibrate again.") from error
         self.scores: NDArray[np.float64] = scores
@@ -96,13 +96,12 @@ def learn_background(
     """
     clean: list[Source] = []
     skipped: list[Skipped] = []
-    builders = [GraphBuilder() for _ in range(FOLDS)]
+    patches: list[list[NDArray[np.int8]]] = [[] for _ in range(FOLDS)]
     for item in decoded(_not_known(expand(inputs), known)):
         if isinstance(item, Skipped):
             skipped.append(item)
         else:
-            # Equal descriptors break graphs, and here one of them says all.
-            builders[len(clean) % FOLDS].add(np.unique(encode(item[1]).descriptors, axis=0))
+            patches[len(clean) % FOLDS].append(encode(item[1]).descriptors)
             clean.append(item[0])
         if progress is not None:
             progress(item.name if isinstance(item, Skipped) else item[0].name)
@@ -111,16 +110,16 @@ def learn_background(
             f"{len(clean)} usable clean images, expected at least {FOLDS}; alpha 0.01 needs at least 99."
         )
     with new_part(folder, "background", "background") as path:
-        graphs = []
-        for fold, builder in enumerate(builders):
-            builder.save(path / f"fold-{fold}.hnsw")
-            graphs.append(Graph(path / f"fold-{fold}.hnsw", len(builder)))
+        lists = []
+        for fold, descriptors in enumerate(patches):
+            rows = write_lists(path, f"fold-{fold}", descriptors)
+            lists.append(Lists(path, f"fold-{fold}", len(rows)))
         shards = [[shard.part.files, shard.part.removed] for shard in searcher.shards]
         log = _ScoreLog(folder / "calibrating.txt", [__version__, file_table(path), shards])
-        scores = _clean_scores(searcher, clean, graphs, log, progress)
+        scores = _clean_scores(searcher, clean, lists, log, progress)
         (path / "scores.json").write_text(json.dumps(scores))
         log.path.unlink()
-    return Part(path.name, file_table(path), len(scores), tuple(graph.count for graph in graphs)), skipped
+    return Part(path.name, file_table(path), len(scores), tuple(one.count for one in lists)), skipped
 
 
 def _not_known(items: Iterable[Source | Skipped], known: set[str]) -> Iterable[Source | Skipped]:
@@ -150,7 +149,7 @@ class _ScoreLog:
 
 
 def _clean_scores(
-    searcher: Searcher, clean: Sequence[Source], graphs: Sequence[Graph], log: _ScoreLog, progress: Progress | None
+    searcher: Searcher, clean: Sequence[Source], lists: Sequence[Lists], log: _ScoreLog, progress: Progress | None
 ) -> list[float]:
     """Scores of clean images, each normalised by the fold that it is not in; those in the log are taken from there."""
     done = len(log.scores)
@@ -160,7 +159,7 @@ def _clean_scores(
     for number, item in enumerate(decoded(clean[done:]), done):
         if isinstance(item, Skipped):  # it was readable a moment ago
             raise CalibrationError(f"{item.name} changed while it was read: {item.reason}. Calibrate again.")
-        others = [graph for fold, graph in enumerate(graphs) if fold != number % FOLDS]
+        others = [one for fold, one in enumerate(lists) if fold != number % FOLDS]
         _, regions = find_regions(replace(searcher, background=others), item[1])
         log.add(regions[0].score if regions else 0.0)
         if progress is not None:

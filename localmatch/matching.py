@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from localmatch.index.graph import Graph
+from localmatch.index.lists import Lists
 from localmatch.index.shard import SUBPIXEL, Shard
 from localmatch.kernels import match_topk
 from localmatch.neighbours import STANDS_OUT, collect, in_background
@@ -34,14 +34,14 @@ def shortlist(neighbours: Neighbours, peaks: Peaks) -> list[int]:
 
 
 def match_shortlist(
-    encoded: Encoded, shards: Sequence[Shard], background: Sequence[Graph], references: Sequence[int]
+    encoded: Encoded, shards: Sequence[Shard], background: Sequence[Lists], references: Sequence[int]
 ) -> Neighbours:
     """Mutual nearest neighbours of a query, plain and mirrored, in each of some references.
 
     Args:
         encoded: A query from `encode_query`.
         shards: The index; image numbers count on from shard to shard.
-        background: Graphs of patches of clean images; may be empty.
+        background: Lists of patches of clean images; may be empty.
         references: Numbers of the references.
     """
     if encoded.mirrored is None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localmatch.descriptor.encode import QUANTISATION
-from localmatch.index.graph import Graph
+from localmatch.index.lists import Lists
 from localmatch.index.shard import SUBPIXEL, Shard
 from localmatch.records import Encoded, Neighbours
 
@@ -26,13 +26,13 @@ STANDS_OUT = round(0.08 * QUANTISATION**2)
 alignment they bear 0 to 1.4% of the evidence, and they are more than half of all."""
 
 
-def search(encoded: Encoded, shards: Sequence[Shard], background: Sequence[Graph]) -> Neighbours:
+def search(encoded: Encoded, shards: Sequence[Shard], background: Sequence[Lists]) -> Neighbours:
     """Search all patches of a query, plain and mirrored, in the graphs.
 
     Args:
         encoded: A query from `encode_query`.
         shards: The index; image numbers count on from shard to shard.
-        background: Graphs of patches of clean images; may be empty.
+        background: Lists of patches of clean images; may be empty.
     """
     if encoded.mirrored is None:
         raise ValueError("expected an image encoded as a query, got one encoded as a reference")
@@ -55,7 +55,7 @@ def _nearest(
     descriptors: NDArray[np.int8], shards: Sequence[Shard]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
     """The nearest vertices over all shards: shard, vertex and similarity, each (2N, k), best first."""
-    found = [one.graph.search(descriptors, NEIGHBOURS) for one in shards]
+    found = [one.lists.search(descriptors, NEIGHBOURS) for one in shards]
     shard = np.repeat(np.arange(len(shards)), NEIGHBOURS)[None].repeat(len(descriptors), 0)
     if not found:
         empty = np.zeros((len(descriptors), 0), np.int64)
@@ -68,7 +68,7 @@ def _nearest(
 
 
 def _common(
-    descriptors: NDArray[np.int8], similarity: NDArray[np.int32], background: Sequence[Graph]
+    descriptors: NDArray[np.int8], similarity: NDArray[np.int32], background: Sequence[Lists]
 ) -> NDArray[np.int32]:
     """(2N,) the similarity that each query patch finds anyway, from its neighbours (2N, k)."""
     best = similarity.max(axis=1, initial=0)
@@ -81,7 +81,7 @@ def _common(
 
 
 def in_background(
-    descriptors: NDArray[np.int8], common: NDArray[np.int32], patch: NDArray[np.int64], background: Sequence[Graph]
+    descriptors: NDArray[np.int8], common: NDArray[np.int32], patch: NDArray[np.int64], background: Sequence[Lists]
 ) -> NDArray[np.int32]:
     """What is common in the index or, if higher, in the background.
 
@@ -89,11 +89,11 @@ def in_background(
         descriptors: (N, 64).
         common: (N,) similarity that is common in the index.
         patch: Which of them to look up.
-        background: Graphs of patches of clean images.
+        background: Lists of patches of clean images.
     """
     common = common.copy()
-    for graph in background:
-        common[patch] = np.maximum(common[patch], graph.search(descriptors[patch], 1)[1][:, 0])
+    for lists in background:
+        common[patch] = np.maximum(common[patch], lists.search(descriptors[patch], 1)[1][:, 0])
     return common
 
 

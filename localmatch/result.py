@@ -45,7 +45,7 @@ class Audit:
     alpha: float
 
     def overlay(self) -> Image.Image:
-        """Heatmap and numbered outlines on the query: red where the pixels are the same, blue where the structure is."""
+        """Heatmap and numbered outlines on the query: red where the pixels are the same, blue where structure is."""
         return overlay.overlay(self.image, self.heatmap, self.regions)
 
     def side_by_side(self, number: int = 1) -> Image.Image:

@@ -15,7 +15,8 @@ from helpers import TRAIN, photo, save
 
 import localmatch as lm
 from localmatch.errors import CorruptIndexError, IncompatibleIndexError, IndexError_
-from localmatch.index.graph import Graph, GraphBuilder, check_graph, read_descriptors
+from localmatch.index.graph import Graph, GraphBuilder, check_graph
+from localmatch.index.lists import Lists, write_lists
 from localmatch.index.store import read_manifest
 
 
@@ -217,7 +218,7 @@ HOSTILE = {
     "huge count": lambda r: r["shards"][0].update(images=1 << 60),
     "text for a count": lambda r: r["shards"][0].update(images="6"),
     "removed out of range": lambda r: r["shards"][0].update(removed=[99]),
-    "missing file": lambda r: r["shards"][0]["files"].pop("graph.hnsw"),
+    "missing file": lambda r: r["shards"][0]["files"].pop("descriptors.hnsw"),
     "no shards": lambda r: r.pop("shards"),
     "a list": lambda r: r.update(background=[1]),
 }
@@ -241,9 +242,9 @@ def test_other_format_and_other_weights_are_refused(copied_index: Path, tmp_path
 
 
 def test_a_link_out_of_the_index_is_not_followed(copied_index: Path, tmp_path: Path) -> None:
-    graph = next(copied_index.glob("shards/*/graph.hnsw"))
-    shutil.move(graph, tmp_path / "graph.hnsw")
-    os.symlink(tmp_path / "graph.hnsw", graph)
+    rows = next(copied_index.glob("shards/*/descriptors-rows.npy"))
+    shutil.move(rows, tmp_path / "rows.npy")
+    os.symlink(tmp_path / "rows.npy", rows)
     with pytest.raises(CorruptIndexError, match="link"):
         lm.Index.open(copied_index)
 
@@ -253,7 +254,7 @@ def descriptors(count: int, seed: int = 0) -> np.ndarray:
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 17, 500])
-def test_graph_finds_its_own_and_gives_descriptors_back(count: int, tmp_path: Path) -> None:
+def test_graph_finds_its_own(count: int, tmp_path: Path) -> None:
     builder, wanted = GraphBuilder(), descriptors(count)
     builder.add(wanted[: count // 2])
     builder.add(wanted[count // 2 :])
@@ -268,8 +269,71 @@ def test_graph_finds_its_own_and_gives_descriptors_back(count: int, tmp_path: Pa
         assert np.array_equal(similarity[own, 0], exact[own])
     if count == 1:
         assert vertex[0].tolist() == [0, -1, -1]
-    assert np.array_equal(read_descriptors(tmp_path / "g", count), wanted)
     assert graph.search(wanted[:0], 3)[0].shape == (0, 3)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 127, 128, 129, 700])
+def test_lists_find_what_is_nearest_and_keep_all(count: int, tmp_path: Path) -> None:
+    wanted = descriptors(count)
+    order = write_lists(tmp_path, "some", [wanted[: count // 3], wanted[count // 3 :]])
+    lists = Lists(tmp_path, "some", count)
+    assert np.array_equal(lists.rows, wanted[order])
+    assert np.array_equal(np.sort(order), np.arange(count))
+    queries = np.concatenate([wanted, descriptors(50, seed=1)])
+    row, similarity = lists.search(queries, 3)
+    # So few lists are read all: the result is exact.
+    products = queries.astype(np.int32) @ lists.rows.astype(np.int32).T
+    assert np.array_equal(similarity[:, : min(3, count)], -np.sort(-products, axis=1)[:, :3])
+    assert (row[:, min(3, count) :] == -1).all()
+    assert np.array_equal(np.take_along_axis(products, row[:, : min(3, count)], 1), similarity[:, : min(3, count)])
+    assert lists.search(queries[:0], 3)[0].shape == (0, 3)
+
+
+def test_lists_of_equal_descriptors(tmp_path: Path) -> None:
+    """All centroids are one, which no graph would stand."""
+    write_lists(tmp_path, "some", [np.repeat(descriptors(1), 1000, axis=0)])
+    row, _ = Lists(tmp_path, "some", 1000).search(descriptors(1), 4)
+    assert row.tolist() == [[0, 1, 2, 3]]
+
+
+def test_the_same_descriptors_give_the_same_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for threads in ("1", "2"):
+        (tmp_path / threads).mkdir()
+        monkeypatch.setenv("LOCALMATCH_THREADS", threads)
+        write_lists(tmp_path / threads, "some", [descriptors(900)])
+    for file in (tmp_path / "1").iterdir():
+        assert file.read_bytes() == (tmp_path / "2" / file.name).read_bytes()
+
+
+DAMAGED_LISTS = {
+    "rows of another shape": ("rows", np.zeros((700, 32), np.int8)),
+    "rows of another type": ("rows", np.zeros((700, 64), np.uint8)),
+    "rows by column": ("rows", np.zeros((700, 64), np.int8, order="F")),
+    "an object": ("rows", np.array([{}] * 700, object)),
+    "offsets that fall": ("offsets", np.array([0, 300, 200, 500, 600, 650, 700])),
+    "offsets over the end": ("offsets", np.array([0, 100, 200, 300, 400, 500, 701])),
+    "offsets of another type": ("offsets", np.array([0.0, 100, 200, 300, 400, 500, 700])),
+    "no offsets": ("offsets", np.zeros(0, np.int64)),
+    "more lists than centroids": ("offsets", np.array([0, 1, 2, 3, 4, 5, 6, 7, 8, 700])),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGED_LISTS)
+def test_lists_that_do_not_fit_are_refused(kind: str, tmp_path: Path) -> None:
+    write_lists(tmp_path, "some", [descriptors(700)])
+    name, value = DAMAGED_LISTS[kind]
+    np.save(tmp_path / f"some-{name}.npy", value)
+    with pytest.raises(CorruptIndexError, match=str(tmp_path)):
+        Lists(tmp_path, "some", 700)
+
+
+@pytest.mark.parametrize("keep", [0, 5, 100, 5000])
+def test_cut_lists_are_refused(keep: int, tmp_path: Path) -> None:
+    write_lists(tmp_path, "some", [descriptors(700)])
+    path = tmp_path / "some-rows.npy"
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(CorruptIndexError, match="some-rows"):
+        Lists(tmp_path, "some", 700)
 
 
 def test_damaged_graphs_never_reach_hnswlib(tmp_path: Path) -> None:

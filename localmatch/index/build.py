@@ -1,4 +1,4 @@
-"""Images -> shards: decoding in threads, encoding in between, graph insertion in one thread behind.
+"""Images -> shards: decoded in threads ahead, encoded, and grouped into lists when a shard is full.
 
 Memory is bounded by one shard and a few decoded images, whatever the number of images.
 """
@@ -77,39 +77,33 @@ def add_images(
     """
     skipped: list[Skipped] = []
     builder = ShardBuilder()
-    insertion: Future[None] | None = None
 
     def seal(current: Manifest) -> Manifest:
-        if insertion is not None:
-            insertion.result()
         if not builder.images:
             return current
         return list_shard(folder, current, builder.write(folder))
 
-    with ThreadPoolExecutor(1) as inserter:
-        try:
-            for item in decoded(sources):
-                if isinstance(item, Skipped):
-                    skipped.append(item)
+    try:
+        for item in decoded(sources):
+            if isinstance(item, Skipped):
+                skipped.append(item)
+            else:
+                source, image = item
+                encoded = encode_reference(network, image, manifest.budget)
+                if not len(encoded.patches):
+                    height, width = image.shape[:2]
+                    skipped.append(Skipped(source.name, f"nothing to compare in {width} x {height} px"))
                 else:
-                    source, image = item
-                    encoded = encode_reference(network, image, manifest.budget)
-                    if not len(encoded.patches):
-                        height, width = image.shape[:2]
-                        skipped.append(Skipped(source.name, f"nothing to compare in {width} x {height} px"))
-                    else:
-                        if insertion is not None:
-                            insertion.result()
-                        insertion = inserter.submit(builder.add, source.name, encoded)
-                        if len(builder.images) + 1 >= shard_images:
-                            manifest = seal(manifest)
-                            builder, insertion = ShardBuilder(), None
-                if progress is not None:
-                    progress(item.name if isinstance(item, Skipped) else item[0].name)
-        except KeyboardInterrupt:
-            seal(manifest)
-            raise
-        return seal(manifest), skipped
+                    builder.add(source.name, encoded)
+                    if len(builder.images) >= shard_images:
+                        manifest = seal(manifest)
+                        builder = ShardBuilder()
+            if progress is not None:
+                progress(item.name if isinstance(item, Skipped) else item[0].name)
+    except KeyboardInterrupt:
+        seal(manifest)
+        raise
+    return seal(manifest), skipped
 
 
 def list_shard(folder: Path, manifest: Manifest, part: Part) -> Manifest:

@@ -21,8 +21,8 @@ from localmatch.errors import CorruptIndexError, LocalmatchError
 LINKS, EF_CONSTRUCTION = 12, 80
 """hnswlib's M and ef_construction."""
 
-EF_SEARCH = 48
-"""Candidates kept during a search; recall against time, measured in benchmarks."""
+EF_SEARCH = 64
+"""Candidates kept during a search, at least as many as are asked for."""
 
 _HEADER = struct.Struct("<6Q2I3QdQ")
 _LEVEL0_LINKS = 4 * (2 * LINKS + 1)
@@ -112,16 +112,6 @@ class Graph:
             similarity[:, :reach] = 1 - distance
             break
         return vertex, similarity
-
-
-def read_descriptors(path: Path, count: int) -> NDArray[np.int8]:
-    """The (count, 64) int8 descriptors of a checked graph, in label order."""
-    if not count:
-        return np.zeros((0, DIMENSION), np.int8)
-    rows = np.fromfile(path, _ROW, count, offset=_HEADER.size)
-    descriptors = np.empty((count, DIMENSION), np.int8)
-    descriptors[rows["label"]] = rows["vector"].astype(np.int8)
-    return descriptors
 
 
 def check_graph(path: Path, count: int) -> None:

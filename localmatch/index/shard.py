@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from localmatch.errors import CorruptIndexError
-from localmatch.index.graph import Graph, GraphBuilder, read_descriptors
+from localmatch.index.lists import Lists, files, write_lists
 from localmatch.index.store import Part, check_files, file_table, new_part
 from localmatch.records import Encoded
 
@@ -25,10 +25,10 @@ SUBPIXEL = 16
 
 @dataclass(frozen=True)
 class Places:
-    """Where the vertices of a graph occur.
+    """Where the rows of the lists occur.
 
     Attributes:
-        offsets: (V + 1,) int64; vertex v occurs at places offsets[v] to offsets[v + 1].
+        offsets: (V + 1,) int64; row v occurs at places offsets[v] to offsets[v + 1].
         count: (V,) int64 occurrences, those beyond `MAX_PLACES` included.
         image: (P,) int32 number of the image within the shard.
         xy: (P, 2) int32 in 1/16 px.
@@ -43,11 +43,11 @@ class Places:
 
 
 class ShardBuilder:
-    """Collects encoded images; equal descriptors share one vertex, because HNSW graphs break on duplicates."""
+    """Collects encoded images; equal descriptors share one row: what is everywhere is no evidence, and costs little."""
 
     def __init__(self) -> None:
         self.images: list[dict[str, str | int]] = []
-        self._graph = GraphBuilder()
+        self._descriptors: list[NDArray[np.int8]] = []
         self._vertex: dict[bytes, int] = {}
         self._count: list[int] = []
         self._places: list[tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32], NDArray[np.int8]]] = []
@@ -80,19 +80,22 @@ class ShardBuilder:
             vertices[row] = vertex
             keep[row] = self._count[vertex] < MAX_PLACES
             self._count[vertex] += 1
-        self._graph.add(descriptors[new])
+        self._descriptors.append(descriptors[new])
         self._places.append((vertices[keep], image[keep], xy[keep], level[keep]))
 
     def write(self, folder: Path) -> Part:
         """Write the shard below an index folder; the caller lists it in the manifest."""
         empty = (np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros((0, 2), np.int32), np.zeros(0, np.int8))
         vertex, image, xy, level = (np.concatenate(column) for column in zip(empty, *self._places, strict=True))
-        order = np.argsort(vertex, kind="stable")
         with new_part(folder, "shards", "shard") as path:
-            self._graph.save(path / "graph.hnsw")
+            rows = write_lists(path, "descriptors", self._descriptors)
+            row = np.empty(len(rows), np.int64)
+            row[rows] = np.arange(len(rows))
+            vertex = row[vertex]
+            order = np.argsort(vertex, kind="stable")
             arrays = {
-                "offsets": np.searchsorted(vertex[order], np.arange(len(self._count) + 1)).astype(np.int64),
-                "count": np.asarray(self._count, np.int64),
+                "offsets": np.searchsorted(vertex[order], np.arange(len(rows) + 1)).astype(np.int64),
+                "count": np.asarray(self._count, np.int64)[rows],
                 "image": image[order],
                 "xy": xy[order],
                 "level": level[order],
@@ -105,7 +108,7 @@ class ShardBuilder:
 
 
 class Shard:
-    """A shard opened for search: digests compared, arrays checked, graph loaded."""
+    """A shard opened for search: digests compared, arrays and lists checked."""
 
     def __init__(self, folder: Path, part: Part) -> None:
         """Open `part` of the index at `folder`.
@@ -115,16 +118,15 @@ class Shard:
         """
         self.part = part
         self.path = folder / "shards" / part.name
-        check_files(self.path, part, {"graph.hnsw", "patches.safetensors", "images.json"})
+        check_files(self.path, part, {*files("descriptors"), "patches.safetensors", "images.json"})
         try:
             self.images = _parse_images(self.path / "images.json", part.images)
             self.places = _parse_places(self.path / "patches.safetensors", part)
         except (OSError, ValueError, KeyError, TypeError, IndexError, SafetensorError, RecursionError) as error:
             raise CorruptIndexError(f"{self.path}: {error}. Restore the shard or rebuild the index.") from error
-        self.graph = Graph(self.path / "graph.hnsw", part.vertices[0])
+        self.lists = Lists(self.path, "descriptors", part.vertices[0])
         self.alive = np.ones(part.images, bool)
         self.alive[list(part.removed)] = False
-        self._descriptors = read_descriptors(self.path / "graph.hnsw", part.vertices[0])
         self._by_image = np.argsort(self.places.image, kind="stable")
         self._image_offsets = np.searchsorted(self.places.image[self._by_image], np.arange(part.images + 1))
 
@@ -134,7 +136,8 @@ class Shard:
 
     def descriptors_at(self, place: NDArray[np.int64]) -> NDArray[np.int8]:
         """(N, 64) int8 descriptors of places."""
-        return self._descriptors[np.searchsorted(self.places.offsets, place, side="right") - 1]
+        row = np.searchsorted(self.places.offsets, place, side="right") - 1
+        return np.asarray(self.lists.rows[row], np.int8)
 
     def compacted(self) -> ShardBuilder:
         """A builder with what is left after removals, ready to be written."""

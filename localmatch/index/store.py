@@ -2,8 +2,8 @@
 
     train.lmx/
       manifest.json               everything below, with sizes and SHA-256; replaced atomically
-      shards/<name>/              graph.hnsw, patches.safetensors, images.json
-      background/<name>/          fold-0.hnsw, fold-1.hnsw, scores.json
+      shards/<name>/              descriptors.hnsw, -offsets.npy, -rows.npy; patches.safetensors, images.json
+      background/<name>/          fold-0.hnsw, -offsets.npy, -rows.npy; the same of fold-1; scores.json
 
 A part is written in a folder of its own, synced, and only then listed; what is not listed is not there, and is swept at
 the next write. Nothing is parsed before its digest was compared, no name leaves the folder, nothing is ever unpickled.
@@ -25,7 +25,7 @@ from typing import Any
 
 from localmatch.errors import CorruptIndexError, IncompatibleIndexError, IndexError_
 
-FORMAT = 1
+FORMAT = 2
 """Version of the layout; another one is refused."""
 
 _PART_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -40,7 +40,7 @@ class Part:
         name: The folder's name.
         files: File name -> (bytes, SHA-256 hex).
         images: Images in it.
-        vertices: Vectors in its graph or graphs, in file order.
+        vertices: Distinct descriptors in its lists, in the order of their names.
         places: Patches in it, collapsed ones counted each.
         removed: Numbers, within the part, of images that were removed.
     """

@@ -2,13 +2,15 @@
 
     score[q, c] = sum over d of query[q, d] * table[candidates[q, c], d]
 
-The k highest of each query, highest first, of equal ones the lowest row first. Candidates are rows, or runs of rows such
-as the inverted lists of an index; the table may be memory-mapped. (Inverted lists: Sivic and Zisserman, "Video Google",
-ICCV 2003; exact distances after an approximate search: Jegou et al., "Searching in one billion vectors: re-rank with
-source coding", ICASSP 2011.)
+The k highest of each query, highest first, of equal ones the lowest row first. Candidates are rows, or runs of rows
+such as the inverted lists of an index; the table may be memory-mapped. (Inverted lists: Sivic and Zisserman, "Video
+Google", ICCV 2003; exact distances after an approximate search: Jegou et al., "Searching in one billion vectors:
+re-rank with source coding", ICASSP 2011.)
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -17,6 +19,9 @@ from localmatch.kernels import dispatch, library
 from localmatch.kernels.match import MAX_DIMENSION, NONE
 
 BACKENDS = ("triton", "cpp", "torch")
+
+BLOCK = 64
+"""Queries whose runs are written out as rows at once, for Triton."""
 
 
 def rerank_topk(
@@ -88,29 +93,40 @@ def on_torch(
     query: Tensor, candidates: Tensor, table: Tensor, k: int, offsets: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """The definition; arguments as in `rerank_topk`."""
-    candidates = rows_of(candidates, offsets)
+    if offsets is not None:
+        return _unpacked(_best_of_runs(query, candidates, table, k, offsets), k)
     rows = table[candidates.clamp_min(0).long()] if len(table) else query.new_zeros(*candidates.shape, query.shape[1])
     score = torch.einsum("qd,qcd->qc", query.float(), rows.float()).int()  # exact below 2^24
     return best_candidates(torch.where(candidates < 0, NONE, score), candidates, k)
 
 
-def rows_of(candidates: Tensor, offsets: Tensor | None) -> Tensor:
-    """The rows (Q, C * longest run) int32 of candidates, -1 where a run is shorter or missing."""
-    if offsets is None:
-        return candidates
-    if len(offsets) == 1:
-        return candidates[:, :0]
-    length, run = offsets.diff(), candidates.clamp_min(0).long()
-    step = torch.arange(int(length.max()), device=offsets.device)
-    there = (candidates >= 0)[..., None] & (step < length[run][..., None])
-    return torch.where(there, offsets[run][..., None] + step, -1).flatten(1).int()
+def _best_of_runs(query: Tensor, candidates: Tensor, table: Tensor, k: int, offsets: Tensor) -> Tensor:
+    """The k best rows (Q, k) of each query's runs, packed; run by run, for the queries that want it."""
+    best = _packed(query.new_full((len(query), k), NONE, dtype=torch.int32), query.new_zeros(1, dtype=torch.int32))
+    runs, order = candidates.flatten().sort(stable=True)
+    starts = torch.searchsorted(runs, torch.arange(len(offsets), dtype=torch.int32, device=runs.device)).tolist()
+    for run, (first, last) in enumerate(pairwise(offsets.tolist())):
+        who = order[starts[run] : starts[run + 1]] // candidates.shape[1]
+        if len(who) and first < last:
+            score = (query[who].float() @ table[first:last].float().T).int()  # exact below 2^24
+            packed = _packed(score, torch.arange(first, last, device=score.device))
+            best[who] = torch.cat([best[who], packed], 1).topk(k, dim=1).values
+    return best
 
 
 def best_candidates(score: Tensor, candidates: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The k highest scores (Q, C) with their rows; of equal ones the lowest row first."""
-    # Score in the upper half, in the lower one the row counted from above.
-    packed = (score.long() << 32) | (0x7FFFFFFF - candidates.long())
-    best = packed.topk(min(k, packed.shape[1]), dim=1).values
+    packed = _packed(score, candidates)
+    return _unpacked(packed.topk(min(k, packed.shape[1]), dim=1).values, k)
+
+
+def _packed(score: Tensor, row: Tensor) -> Tensor:
+    """A score in the upper half, in the lower one its row counted from above: the maximum is the best."""
+    return (score.long() << 32) | (0x7FFFFFFF - row.long())
+
+
+def _unpacked(best: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Scores and rows (Q, k) of packed ones, of which there may be fewer."""
     found = (best >> 32).int(), (0x7FFFFFFF - (best & 0xFFFFFFFF)).int()
     short = (0, k - best.shape[1])
     pad = torch.nn.functional.pad
@@ -136,10 +152,26 @@ def on_triton(
     """The Triton form: kernels/triton/rerank.py scores, torch sorts; arguments as in `rerank_topk`, contiguous."""
     from localmatch.kernels.triton.rerank import score_candidates
 
-    candidates = rows_of(candidates, offsets)
-    score = torch.empty_like(candidates)
-    score_candidates(query, candidates, table, score)
-    return best_candidates(score, candidates, k)
+    def best(query: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        score = torch.empty_like(rows)
+        score_candidates(query, rows, table, score)
+        return best_candidates(score, rows, k)
+
+    if offsets is None:
+        return best(query, candidates)
+    blocks = zip(torch.split(query, BLOCK), torch.split(candidates, BLOCK), strict=True)
+    score, index = zip(*(best(some, _rows_of(runs, offsets)) for some, runs in blocks), strict=True)
+    return torch.cat(score), torch.cat(index)
+
+
+def _rows_of(candidates: Tensor, offsets: Tensor) -> Tensor:
+    """The rows (Q, C * longest run) int32 of candidate runs, -1 where a run is shorter or missing."""
+    if len(offsets) == 1:
+        return candidates[:, :0]
+    length, run = offsets.diff(), candidates.clamp_min(0).long()
+    step = torch.arange(int(length.max()), device=offsets.device)
+    there = (candidates >= 0)[..., None] & (step < length[run][..., None])
+    return torch.where(there, offsets[run][..., None] + step, -1).flatten(1).int()
 
 
 dispatch.register(
