@@ -85,7 +85,7 @@ def find_regions(searcher: Searcher, image: NDArray[np.uint8]) -> tuple[NDArray[
     neighbours = match_shortlist(encoded, searcher.shards, searcher.background, references)
     alignments = find_alignments(neighbours, find_peaks(neighbours, PEAKS))
     candidates = _screened(searcher, encoded, choose_candidates(alignments, SCREENED, EACH))
-    support, distinct = verification.structure(encoded)
+    support, distinct = verification.query_structure(encoded)
     affines, parts = [], []
     for owner, candidate in enumerate(candidates):
         verified = _verify(searcher, encoded, neighbours, candidate)

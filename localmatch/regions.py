@@ -22,9 +22,8 @@ SCORE_PIXELS = 256.0
 """A score of 1 is what 16 x 16 px of full evidence, distinct all over and in exact register, are worth."""
 
 REGISTER_POWER = 5
-"""How steeply the score falls with the share of a part that is not in exact register: second photographs of a floor are
-at most 0.3 in register, recompressed copies 0.3 to 0.6. Of development queries, the highest of 120 clean scores and the
-lowest of 40 located copies were 0.40 and 0.31 at 3, 0.12 and 0.14 at 4, 0.04 and 0.06 at 5, 0.02 and 0.03 at 6."""
+"""How steeply the score falls with the share of a part that is not in exact register. Second photographs of a floor
+have a low share, and so have noisy and recompressed copies, but not as low: see `registration.REGISTER_LEVELS`."""
 
 INNER = 8
 """Pixels from its edge where a part's register is judged; nearer, windows reach into the host."""
@@ -85,7 +84,7 @@ def find_parts(
         filled = ndimage.binary_fill_holes(labels == number)
         mask = cv2.dilate(filled.astype(np.uint8), kernel) > 0
         evidence = _beyond_affine(np.where(filled, weighted, 0)) / SCORE_PIXELS
-        score = evidence * _register(mask, distinct, verified.registered) ** REGISTER_POWER
+        score = evidence * _register(mask, distinct, verified) ** REGISTER_POWER
         if score >= MIN_SCORE:
             correlation = float(np.average(verified.correlation, weights=support * mask + 1e-9))
             parts.append(Part(owner, mask, score, correlation))
@@ -101,12 +100,16 @@ def _beyond_affine(evidence: NDArray[np.float32]) -> float:
     return float(rest.sum())
 
 
-def _register(mask: NDArray[np.bool_], distinct: NDArray[np.float32], registered: NDArray[np.float32]) -> float:
-    """Share of what is distinct in a part that is in exact register, judged off its edge where it is large enough."""
+def _register(mask: NDArray[np.bool_], distinct: NDArray[np.float32], verified: Verified) -> float:
+    """Share of what is distinct in a part that is in exact register, on the level where it is highest.
+
+    Only what is distinct in both images counts: noise of a bad copy has no counterpart in the reference. Judged off the
+    part's edge where it is large enough.
+    """
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * INNER + 1, 2 * INNER + 1))
     inner = cv2.erode(mask.astype(np.uint8), kernel) > 0
-    weight = distinct * (inner if inner.sum() >= SCORE_PIXELS else mask)
-    return float((weight * registered).sum() / max(float(weight.sum()), 1e-6))
+    weight = np.minimum(distinct, verified.distinct) * (inner if inner.sum() >= SCORE_PIXELS else mask)
+    return float((weight * verified.registered).sum((1, 2)).max() / max(float(weight.sum()), 1e-6))
 
 
 def keep_strongest(parts: list[Part]) -> list[tuple[Part, list[int]]]:

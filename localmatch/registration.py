@@ -20,10 +20,11 @@ from localmatch.kernels.zncc import ONE
 from localmatch.records import Level
 from localmatch.views import View
 
-REGISTER_FROM = -1
-"""Register is judged on the finest level from this index on. Large images begin at coarser levels."""
+REGISTER_LEVELS = (-1, 1)
+"""Register is judged on the finest level from each of these indices on: the first is the sharper judge, the second sees
+less of noise, blur and JPEG. Large images begin at coarser levels."""
 
-REGISTER_WINDOW, REGISTER_ERROR, REGISTER_UNEXPLAINED = 3.0, 0.3, 0.35
+REGISTER_WINDOW, REGISTER_ERROR, REGISTER_UNEXPLAINED = 3.0, 0.15, 0.6
 """Exact register is judged in Gaussian windows of this sigma: the displacement in level pixels must be below the error,
 and so must the share of the images' difference that no displacement explains."""
 
@@ -87,12 +88,20 @@ def _maximise_correlation(view: View, reference: list[Level], affine: Affine, ma
 
 
 def registered(view: View, reference: list[Level], affine: Affine) -> NDArray[np.float32]:
-    """Which pixels of a view are in exact register with the aligned reference, (h, w) float32 in [0, 1].
+    """Which pixels of a view are in exact register with the aligned reference, (L, h, w) float32 in [0, 1].
+
+    One map for each of `REGISTER_LEVELS`.
+    """
+    levels = [view.finest(first, 1)[0] for first in REGISTER_LEVELS]
+    return np.stack([_registered_on(view, level, reference, affine) for level in levels])
+
+
+def _registered_on(view: View, level: Level, reference: list[Level], affine: Affine) -> NDArray[np.float32]:
+    """`registered` on one level, (h, w).
 
     The displacement that is left is the Lucas-Kanade step (IJCAI 1981) on contrast-normalised pixels, believed where
     it explains the difference of the images.
     """
-    (level,) = view.finest(REGISTER_FROM, 1)
     warped, _ = warp(reference, level, affine)
     own, other = _normalised(level.gray, warped)
     both = (own + other) / 2

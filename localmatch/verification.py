@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from localmatch.descriptor.encode import QUANTISATION, dense_map, quantise
-from localmatch.descriptor.network import STRIDE, DescriptorNet, box_mean
+from localmatch.descriptor.network import STRIDE, DescriptorNet
 from localmatch.geometry import Affine
 from localmatch.kernels import compare_maps, splat_evidence
 from localmatch.kernels.compare import ONE
@@ -23,6 +23,7 @@ from localmatch.kernels.splat import PEAK, SUBPIXEL
 from localmatch.patches import PATCH
 from localmatch.records import Alignment, Box, Encoded, Level, Neighbours, Verified
 from localmatch.registration import correlation, refine, warp
+from localmatch.structure import structure
 from localmatch.views import View, view_of
 
 SCREEN_FROM, SCREEN_LEVELS = 0, 2
@@ -50,14 +51,8 @@ AROUND = 4
 BORDER = 3
 """Cells at the edge of an image whose descriptors see more padding than image."""
 
-STRUCTURE = 4 / 255
-"""Local standard deviation at which there is half as much to compare as there can be."""
-
 UNKNOWN_REGISTER = 0.7
 """Share of exact register taken for a reference that cannot be read any more."""
-
-ROUNDNESS_WINDOW = 3.0
-"""Standard deviation of the Gaussian window, in level pixels, of the structure tensor."""
 
 
 def screen(network: DescriptorNet, encoded: Encoded, reference: list[Level], alignment: Alignment) -> float:
@@ -78,11 +73,19 @@ def verify(network: DescriptorNet, encoded: Encoded, reference: list[Level], ali
         for one in view.finest(SCREEN_FROM, SCREEN_LEVELS)
     ]
     affine, registered = refine(view, reference, alignment.affine, np.mean(alike, axis=0) > MATCHING)
-    maps = np.zeros((3, *encoded.size[::-1]), np.float32)
-    maps[0][view.slices] = _compare(network, view, reference, affine)
-    maps[1][view.slices] = registered
-    maps[2][view.slices] = correlation(view, reference, affine)
-    return Verified(affine, *maps)
+
+    def whole(part: NDArray[np.float32]) -> NDArray[np.float32]:
+        out = np.zeros((*part.shape[:-2], *encoded.size[::-1]), np.float32)
+        out[..., *view.slices] = part
+        return out
+
+    return Verified(
+        affine,
+        evidence=whole(_compare(network, view, reference, affine)),
+        registered=whole(registered),
+        distinct=whole(_distinct_there(view, reference, affine)),
+        correlation=whole(correlation(view, reference, affine)),
+    )
 
 
 def _extent(network: DescriptorNet, encoded: Encoded, reference: list[Level], alignment: Alignment) -> Box:
@@ -110,26 +113,21 @@ def _compare(network: DescriptorNet, view: View, reference: list[Level], affine:
     return np.asarray(1 / (1 + np.exp((CENTRE - total) / WIDTH)), np.float32)
 
 
-def structure(encoded: Encoded) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """What there is to compare at each query pixel.
-
-    Returns:
-        support: (H, W) float32 in [0, 1), local contrast: 0 on flat paper or sky.
-        distinct: (H, W) float32 in [0, 1), the part of it that is no straight edge or smooth outline, which all
-            drawings share: support times the roundness of the structure tensor, 4 det / trace^2 (Foerstner and
-            Guelch, 1987).
-    """
+def query_structure(encoded: Encoded) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """`structure` of a query at its own size: support and distinct, each (H, W)."""
     (level,) = view_of(encoded, (0, 0, *encoded.size)).finest(SCREEN_FROM, 1)
-    gray = level.gray[None, None] - 0.5
-    mean, square = box_mean(torch.cat([gray, gray * gray], 1), 15)[0].numpy()
-    variance = (square - mean * mean).clip(0)
-    support = variance / (variance + STRUCTURE**2)
-    dx, dy = (cv2.Sobel(level.gray.numpy(), cv2.CV_32F, *order, ksize=3) / 8 for order in ((1, 0), (0, 1)))
-    xx, yy, xy = (cv2.GaussianBlur(one, (0, 0), ROUNDNESS_WINDOW) for one in (dx * dx, dy * dy, dx * dy))
-    roundness = 4 * (xx * yy - xy * xy) / (np.square(xx + yy) + 1e-12)
-    maps = np.dstack([support, support * roundness.clip(0)])
+    maps = np.dstack(structure(level.gray.numpy()))
     support, distinct = cv2.split(cv2.resize(maps, encoded.size, interpolation=cv2.INTER_LINEAR))
     return np.asarray(support, np.float32), np.asarray(distinct, np.float32)
+
+
+def _distinct_there(view: View, reference: list[Level], affine: Affine) -> NDArray[np.float32]:
+    """How distinct the aligned reference is at the pixels of a view, (h, w) float32 in [0, 1)."""
+    (level,) = view.finest(SCREEN_FROM, 1)
+    warped, _ = warp(reference, level, affine)
+    _, distinct = structure(warped)
+    pixels = cv2.warpAffine(distinct, view.pixel_frame(level), view.size, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(pixels, np.float32)
 
 
 def stored_patches(encoded: Encoded, alignment: Alignment, neighbours: Neighbours) -> Verified:
@@ -144,8 +142,13 @@ def stored_patches(encoded: Encoded, alignment: Alignment, neighbours: Neighbour
         (height, width),
     )
     evidence = 1 - np.exp(-heat[0].numpy().astype(np.float32) / PEAK)
-    registered = np.full_like(evidence, UNKNOWN_REGISTER)
-    return Verified(alignment.affine, evidence, registered, np.zeros_like(evidence))
+    return Verified(
+        alignment.affine,
+        evidence,
+        registered=np.full_like(evidence, UNKNOWN_REGISTER)[None],
+        distinct=np.ones_like(evidence),
+        correlation=np.zeros_like(evidence),
+    )
 
 
 @torch.inference_mode()

@@ -6,7 +6,7 @@ from helpers import photo
 
 from localmatch.descriptor.encode import encode_query
 from localmatch.descriptor.weights import load_descriptor
-from localmatch.verification import structure
+from localmatch.structure import structure
 from localmatch.views import view_of
 
 
@@ -20,7 +20,7 @@ def test_corners_and_texture_are_distinct_and_outlines_and_paper_are_not() -> No
     image[np.hypot(x - 80, y - 150) < 60] = 20  # a disc
     image[120:180, 200:260] = (np.indices((60, 60)).sum(0) // 6 % 2 * 200)[..., None]  # diagonal stripes
     image[40:80, 200:260] = np.random.default_rng(0).integers(0, 256, (40, 60, 1))
-    support, distinct = structure(encoded(image))
+    support, distinct = structure(image[..., 0].astype(np.float32) / 255)
     edge = np.abs(np.hypot(x - 80, y - 150) - 60) < 3
     assert support[edge].mean() > 0.8
     assert distinct[edge].mean() < 0.2
