@@ -24,9 +24,9 @@ REGISTER_LEVELS = (-1, 1)
 """Register is judged on the finest level from each of these indices on: the first is the sharper judge, the second sees
 less of noise, blur and JPEG. Large images begin at coarser levels."""
 
-REGISTER_WINDOW, REGISTER_ERROR, REGISTER_UNEXPLAINED = 3.0, 0.15, 0.6
-"""Exact register is judged in Gaussian windows of this sigma: the displacement in level pixels must be below the error,
-and so must the share of the images' difference that no displacement explains."""
+REGISTER_WINDOW, REGISTER_ERROR, REGISTER_UNEXPLAINED = 3.0, 0.21, 0.35
+"""Exact register is judged in Gaussian windows of this sigma in level pixels: the displacement in query pixels must be
+below the error, and the share of the images' difference that no displacement explains below the last."""
 
 CORRELATED_FROM, CORRELATED_RADIUS = 0, 5
 """Pixels are correlated on the finest level from this index on, in windows of this radius in level pixels."""
@@ -116,7 +116,7 @@ def _registered_on(view: View, level: Level, reference: list[Level], affine: Aff
     determinant = xx * yy - xy * xy
     u, v = (xy * yt - yy * xt) / determinant, (xy * xt - xx * yt) / determinant
     unexplained = around((difference + dx * u + dy * v) ** 2) / (around(own * own) + 1e-3)
-    exact = (np.hypot(u, v) < REGISTER_ERROR) & (unexplained < REGISTER_UNEXPLAINED)
+    exact = (np.hypot(u * level.scale[0], v * level.scale[1]) < REGISTER_ERROR) & (unexplained < REGISTER_UNEXPLAINED)
     frame = view.pixel_frame(level)
     pixels = cv2.warpAffine(exact.astype(np.float32), frame, view.size, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(pixels, np.float32)
