@@ -53,9 +53,10 @@ def estimate(op: str, shape: Mapping[str, int], device: Device, dtype: str = "in
 
     Args:
         op: Name of an op.
-        shape: Sizes by name: match_topk queries, rows, segments, dimension; rerank_topk queries, candidates, dimension,
-            k; compare_maps height, width, alignments, radius, dimension; vote_topk votes, groups, peaks; local_zncc
-            height, width; splat_evidence maps, patches, height, width, side (of the patches' windows, px).
+        shape: Sizes by name: match_topk queries, rows, segments, dimension; rerank_topk queries, candidates (rows that a
+            query is compared with), dimension, k, and of runs also runs (a query) and rows (of the table); compare_maps
+            height, width, alignments, radius, dimension; vote_topk votes, groups, peaks; local_zncc height, width;
+            splat_evidence maps, patches, height, width, side (of the patches' windows, px).
         device: Its ceilings.
         dtype: Of the descriptors.
 
@@ -85,8 +86,9 @@ def _match(n: Mapping[str, int], item: int) -> Work:
 
 def _rerank(n: Mapping[str, int], item: int) -> Work:
     pairs = n["queries"] * n["candidates"]
-    size = pairs * (n["dimension"] * item + 4) + n["queries"] * (n["dimension"] * item + 8 * n["k"])
-    return 2.0 * pairs * n["dimension"], size
+    # Rows that several queries want are read once; of runs there are fewer numbers than rows.
+    read = min(pairs, n.get("rows", pairs)) * n["dimension"] * item + n["queries"] * n.get("runs", n["candidates"]) * 4
+    return 2.0 * pairs * n["dimension"], read + n["queries"] * (n["dimension"] * item + 8 * n["k"])
 
 
 def _compare(n: Mapping[str, int], item: int) -> Work:

@@ -1,0 +1,35 @@
+"""What there is to compare at each pixel: contrast, and the part of it that is no straight edge."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from localmatch.descriptor.network import box_mean
+
+HALF_CONTRAST = 4 / 255
+"""Local standard deviation at which there is half as much to compare as there can be."""
+
+CONTRAST_WINDOW, ROUNDNESS_WINDOW = 15, 3.0
+"""Side of the window of contrast, and standard deviation of the Gaussian one of the structure tensor, in pixels."""
+
+
+def structure(gray: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What there is to compare in an image, (h, w) float32 in [0, 1].
+
+    Returns:
+        support: (h, w) float32 in [0, 1), local contrast: 0 on flat paper or sky.
+        distinct: (h, w) float32 in [0, 1), the part of it that is no straight edge or smooth outline, which all
+            drawings share: support times the roundness of the structure tensor, 4 det / trace^2 (Foerstner and
+            Guelch, 1987).
+    """
+    shifted = torch.from_numpy(gray)[None, None] - 0.5
+    mean, square = box_mean(torch.cat([shifted, shifted * shifted], 1), CONTRAST_WINDOW)[0].numpy()
+    variance = (square - mean * mean).clip(0)
+    support = variance / (variance + HALF_CONTRAST**2)
+    dx, dy = (cv2.Sobel(gray, cv2.CV_32F, *order, ksize=3) / 8 for order in ((1, 0), (0, 1)))
+    xx, yy, xy = (cv2.GaussianBlur(one, (0, 0), ROUNDNESS_WINDOW) for one in (dx * dx, dy * dy, dx * dy))
+    roundness = 4 * (xx * yy - xy * xy) / (np.square(xx + yy) + 1e-12)
+    return np.asarray(support, np.float32), np.asarray(support * roundness.clip(0), np.float32)
