@@ -27,6 +27,9 @@ from benchmarks.regions.queries import AREAS, FAMILIES, HOST_SIDE, Query, make_q
 from benchmarks.regions.systems import PEERS, SYSTEMS, Search, Setup
 
 LARGEST_OF_SEVERAL = 0.25
+EACH = {"plain": 8, "combined": 8, "several": 2}
+"""Queries of an area in a round; of other families, of which there are many, one."""
+
 console: Console = Console(stderr=True)
 
 
@@ -43,9 +46,9 @@ def main() -> None:
     clean_queries = [others[i] for i in rng.permutation(len(others))[: arguments.clean_queries]]
     plan = [
         (family, area, seed)
-        for seed in range(arguments.first_seed, arguments.first_seed + arguments.rounds)
         for area in AREAS
         for family in arguments.families
+        for seed in range(arguments.first_seed, arguments.first_seed + arguments.rounds * EACH.get(family, 1))
         if family != "several" or area <= LARGEST_OF_SEVERAL
     ]
     result: dict[str, Any] = {
@@ -95,7 +98,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--hold-out-every", type=int, default=5, help="use every n-th host by sorted path")
     parser.add_argument("--background", type=int, default=150, help="images of --clean to calibrate on")
     parser.add_argument("--clean-queries", type=int, default=400)
-    parser.add_argument("--rounds", type=int, default=2, help="queries of each area and family")
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=1,
+        help="queries of each area and single change; of plain and combined ones eight times as many",
+    )
     parser.add_argument("--families", nargs="+", choices=FAMILIES, default=list(FAMILIES))
     parser.add_argument("--first-seed", type=int, default=1000, help="1000 evaluates, 0 to 999 are for development")
     parser.add_argument("--systems", nargs="+", choices=list(SYSTEMS), default=list(PEERS))

@@ -53,8 +53,8 @@ def estimate(op: str, shape: Mapping[str, int], device: Device, dtype: str = "in
 
     Args:
         op: Name of an op.
-        shape: Sizes by name: match_topk queries, rows, segments, dimension; rerank_topk queries, candidates (rows that a
-            query is compared with), dimension, k, and of runs also runs (a query) and rows (of the table); compare_maps
+        shape: Sizes by name: match_topk queries, rows, segments, dimension; rerank_topk queries, candidates (rows a
+            query is compared with), dimension, k, of runs also runs (a query) and rows (of the table); compare_maps
             height, width, alignments, radius, dimension; vote_topk votes, groups, peaks; local_zncc height, width;
             splat_evidence maps, patches, height, width, side (of the patches' windows, px).
         device: Its ceilings.
