@@ -210,7 +210,7 @@ class Index:
             "images": images - sum(len(part.removed) for part in shards),
             "removed": sum(len(part.removed) for part in shards),
             "patches": sum(part.places for part in shards),
-            "vertices": sum(sum(part.vertices) for part in shards),
+            "descriptors": sum(sum(part.descriptors) for part in shards),
             "shards": len(shards),
             "bytes": size,
             "bytes_per_image": round(size / images) if images else 0,

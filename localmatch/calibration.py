@@ -67,7 +67,7 @@ class Background:
             scores = np.asarray(json.loads((path / "scores.json").read_text()), np.float64)
             if scores.shape != (part.images,) or not np.isfinite(scores).all():
                 raise ValueError(f"expected {part.images} scores, got {scores.shape}")
-            self.lists = [Lists(path, f"fold-{fold}", part.vertices[fold]) for fold in range(FOLDS)]
+            self.lists = [Lists(path, f"fold-{fold}", part.descriptors[fold]) for fold in range(FOLDS)]
         except (OSError, ValueError, TypeError, IndexError, RecursionError) as error:
             raise CorruptIndexError(f"{path}: {error}. Run localmatch calibrate again.") from error
         self.scores: NDArray[np.float64] = scores

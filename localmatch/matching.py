@@ -1,8 +1,8 @@
 """Shortlisted references -> neighbours: all patches of the query against all of the few references that won votes.
 
-Graphs say which references to look at, from the few best neighbours of each patch in the whole index; here every patch
-is compared with all patches of those references, exactly, and only mutual nearest neighbours count. So a small region
-gets all the pairs that it has.
+The index says which references to look at, from the few best neighbours of each patch among all; here every patch is
+compared with all patches of those references, exactly, and only mutual nearest neighbours count. So a small region gets
+all the pairs that it has.
 """
 
 from __future__ import annotations

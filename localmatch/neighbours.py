@@ -27,7 +27,7 @@ alignment they bear 0 to 1.4% of the evidence, and they are more than half of al
 
 
 def search(encoded: Encoded, shards: Sequence[Shard], background: Sequence[Lists]) -> Neighbours:
-    """Search all patches of a query, plain and mirrored, in the graphs.
+    """Search all patches of a query, plain and mirrored, in the index.
 
     Args:
         encoded: A query from `encode_query`.
@@ -37,15 +37,15 @@ def search(encoded: Encoded, shards: Sequence[Shard], background: Sequence[Lists
     if encoded.mirrored is None:
         raise ValueError("expected an image encoded as a query, got one encoded as a reference")
     descriptors = np.concatenate([encoded.descriptors, encoded.mirrored])
-    shard, vertex, similarity = _nearest(descriptors, shards)
+    shard, row, similarity = _nearest(descriptors, shards)
     evidence = similarity - _common(descriptors, similarity, background)[:, None]
-    row, rank = np.nonzero((evidence > 0) & (vertex >= 0))
-    shard, vertex, evidence = shard[row, rank], vertex[row, rank], evidence[row, rank]
+    query, rank = np.nonzero((evidence > 0) & (row >= 0))
+    shard, row, evidence = shard[query, rank], row[query, rank], evidence[query, rank]
     columns = []
     first_image = first_place = 0
     for number, one in enumerate(shards):
         here = shard == number
-        columns.append(_expand(one, row[here], vertex[here], evidence[here], first_image, first_place))
+        columns.append(_expand(one, query[here], row[here], evidence[here], first_image, first_place))
         first_image += one.part.images
         first_place += one.part.places
     return collect(encoded, columns)
@@ -54,17 +54,17 @@ def search(encoded: Encoded, shards: Sequence[Shard], background: Sequence[Lists
 def _nearest(
     descriptors: NDArray[np.int8], shards: Sequence[Shard]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
-    """The nearest vertices over all shards: shard, vertex and similarity, each (2N, k), best first."""
+    """The nearest rows over all shards: shard, row and similarity, each (2N, k), best first."""
     found = [one.lists.search(descriptors, NEIGHBOURS) for one in shards]
     shard = np.repeat(np.arange(len(shards)), NEIGHBOURS)[None].repeat(len(descriptors), 0)
     if not found:
         empty = np.zeros((len(descriptors), 0), np.int64)
         return shard, empty, empty.astype(np.int32)
-    vertex = np.concatenate([v for v, _ in found], axis=1)
+    row = np.concatenate([v for v, _ in found], axis=1)
     similarity = np.concatenate([s for _, s in found], axis=1)
     best = np.argsort(-similarity, axis=1, kind="stable")[:, :NEIGHBOURS]
     take = np.take_along_axis
-    return take(shard, best, 1), take(vertex, best, 1), take(similarity, best, 1)
+    return take(shard, best, 1), take(row, best, 1), take(similarity, best, 1)
 
 
 def _common(
@@ -99,23 +99,23 @@ def in_background(
 
 def _expand(
     shard: Shard,
+    query: NDArray[np.int64],
     row: NDArray[np.int64],
-    vertex: NDArray[np.int64],
     evidence: NDArray[np.int32],
     first_image: int,
     first_place: int,
 ) -> tuple[NDArray[np.generic], ...]:
-    """Neighbours of one shard with every place of their vertices that is not removed."""
+    """Neighbours of one shard with every place of their rows that is not removed."""
     places = shard.places
-    start, stop = places.offsets[vertex], places.offsets[vertex + 1]
+    start, stop = places.offsets[row], places.offsets[row + 1]
     length = stop - start
-    pair = np.repeat(np.arange(len(row)), length)
+    pair = np.repeat(np.arange(len(query)), length)
     place = np.arange(len(pair)) - np.repeat(np.cumsum(length) - length, length) + start[pair]
     left = shard.alive[places.image[place]]
     pair, place = pair[left], place[left]
     xy = (places.xy[place] / SUBPIXEL).astype(np.float32)
     image = places.image[place] + np.int32(first_image)
-    return row[pair], image, place + first_place, xy, places.level[place], evidence[pair]
+    return query[pair], image, place + first_place, xy, places.level[place], evidence[pair]
 
 
 def collect(encoded: Encoded, columns: Sequence[tuple[NDArray[Any], ...]]) -> Neighbours:

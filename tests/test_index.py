@@ -37,7 +37,7 @@ def test_build_holds_every_image_once(index: lm.Index) -> None:
     info = index.info()
     assert info["images"] == len(TRAIN)
     assert info["calibrated"]
-    assert 0 < info["vertices"] <= info["patches"] <= len(TRAIN) * info["budget"]
+    assert 0 < info["descriptors"] <= info["patches"] <= len(TRAIN) * info["budget"]
     assert index.verify() == len(TRAIN)
 
 
@@ -77,14 +77,14 @@ def test_removed_images_are_not_found_and_compact_erases_them(copied_index: Path
     assert sum(1 for _ in (copied_index / "shards").iterdir()) == 1
 
 
-def test_duplicates_share_a_vertex_and_are_counted(tmp_path: Path) -> None:
+def test_duplicates_share_a_row_and_are_counted(tmp_path: Path) -> None:
     folder = tmp_path / "twins"
     folder.mkdir()
     for name in ("a", "b", "c"):
         save(photo("coffee"), folder / f"{name}.png")
     index = lm.Index.build([folder], tmp_path / "twins.lmx")
     info = index.info()
-    assert info["patches"] == 3 * info["vertices"]
+    assert info["patches"] == 3 * info["descriptors"]
     region = index.audit(photo("coffee")[100:350, 150:450]).regions[0]
     assert region.references_sharing == 3
     assert Path(region.reference).stem in "abc"
@@ -212,8 +212,8 @@ HOSTILE = {
     "path traversal in a file": lambda r: r["shards"][0]["files"].update({"../../../etc/passwd": [1, "0"]}),
     "absolute file": lambda r: r["shards"][0]["files"].update({"/etc/passwd": [1, "0"]}),
     "more images": lambda r: r["shards"][0].update(images=7),
-    "fewer vertices": lambda r: r["shards"][0].update(vertices=[5]),
-    "no vertices": lambda r: r["shards"][0].update(vertices=[]),
+    "fewer descriptors": lambda r: r["shards"][0].update(descriptors=[5]),
+    "no descriptors": lambda r: r["shards"][0].update(descriptors=[]),
     "negative count": lambda r: r["shards"][0].update(places=-1),
     "huge count": lambda r: r["shards"][0].update(images=1 << 60),
     "text for a count": lambda r: r["shards"][0].update(images="6"),

@@ -48,7 +48,7 @@ class ShardBuilder:
     def __init__(self) -> None:
         self.images: list[dict[str, str | int]] = []
         self._descriptors: list[NDArray[np.int8]] = []
-        self._vertex: dict[bytes, int] = {}
+        self._code: dict[bytes, int] = {}
         self._count: list[int] = []
         self._places: list[tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32], NDArray[np.int8]]] = []
 
@@ -69,32 +69,32 @@ class ShardBuilder:
         descriptors: NDArray[np.int8],
     ) -> None:
         """Add places with their descriptors."""
-        vertices = np.empty(len(descriptors), np.int64)
+        codes = np.empty(len(descriptors), np.int64)
         keep = np.ones(len(descriptors), bool)
         new = []
-        for row, code in enumerate(map(bytes, descriptors)):
-            vertex = self._vertex.setdefault(code, len(self._count))
-            if vertex == len(self._count):
+        for row, descriptor in enumerate(descriptors):
+            code = self._code.setdefault(bytes(descriptor), len(self._count))
+            if code == len(self._count):
                 self._count.append(0)
                 new.append(row)
-            vertices[row] = vertex
-            keep[row] = self._count[vertex] < MAX_PLACES
-            self._count[vertex] += 1
+            codes[row] = code
+            keep[row] = self._count[code] < MAX_PLACES
+            self._count[code] += 1
         self._descriptors.append(descriptors[new])
-        self._places.append((vertices[keep], image[keep], xy[keep], level[keep]))
+        self._places.append((codes[keep], image[keep], xy[keep], level[keep]))
 
     def write(self, folder: Path) -> Part:
         """Write the shard below an index folder; the caller lists it in the manifest."""
         empty = (np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros((0, 2), np.int32), np.zeros(0, np.int8))
-        vertex, image, xy, level = (np.concatenate(column) for column in zip(empty, *self._places, strict=True))
+        code, image, xy, level = (np.concatenate(column) for column in zip(empty, *self._places, strict=True))
         with new_part(folder, "shards", "shard") as path:
             rows = write_lists(path, "descriptors", self._descriptors)
             row = np.empty(len(rows), np.int64)
             row[rows] = np.arange(len(rows))
-            vertex = row[vertex]
-            order = np.argsort(vertex, kind="stable")
+            place_row = row[code]
+            order = np.argsort(place_row, kind="stable")
             arrays = {
-                "offsets": np.searchsorted(vertex[order], np.arange(len(rows) + 1)).astype(np.int64),
+                "offsets": np.searchsorted(place_row[order], np.arange(len(rows) + 1)).astype(np.int64),
                 "count": np.asarray(self._count, np.int64)[rows],
                 "image": image[order],
                 "xy": xy[order],
@@ -124,7 +124,7 @@ class Shard:
             self.places = _parse_places(self.path / "patches.safetensors", part)
         except (OSError, ValueError, KeyError, TypeError, IndexError, SafetensorError, RecursionError) as error:
             raise CorruptIndexError(f"{self.path}: {error}. Restore the shard or rebuild the index.") from error
-        self.lists = Lists(self.path, "descriptors", part.vertices[0])
+        self.lists = Lists(self.path, "descriptors", part.descriptors[0])
         self.alive = np.ones(part.images, bool)
         self.alive[list(part.removed)] = False
         self._by_image = np.argsort(self.places.image, kind="stable")
@@ -166,10 +166,10 @@ def _parse_images(path: Path, count: int) -> list[dict[str, str | int]]:
 
 def _parse_places(path: Path, part: Part) -> Places:
     arrays = load_file(path)
-    vertices, places = part.vertices[0], part.places
+    descriptors, places = part.descriptors[0], part.places
     shapes = {
-        "offsets": ((vertices + 1,), np.int64),
-        "count": ((vertices,), np.int64),
+        "offsets": ((descriptors + 1,), np.int64),
+        "count": ((descriptors,), np.int64),
         "image": ((places,), np.int32),
         "xy": ((places, 2), np.int32),
         "level": ((places,), np.int8),

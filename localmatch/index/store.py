@@ -40,7 +40,7 @@ class Part:
         name: The folder's name.
         files: File name -> (bytes, SHA-256 hex).
         images: Images in it.
-        vertices: Distinct descriptors in its lists, in the order of their names.
+        descriptors: Distinct descriptors in its lists, in the order of their names.
         places: Patches in it, collapsed ones counted each.
         removed: Numbers, within the part, of images that were removed.
     """
@@ -48,7 +48,7 @@ class Part:
     name: str
     files: dict[str, tuple[int, str]]
     images: int
-    vertices: tuple[int, ...]
+    descriptors: tuple[int, ...]
     places: int = 0
     removed: tuple[int, ...] = ()
 
@@ -217,7 +217,7 @@ def _parse_part(record: dict[str, Any]) -> Part:
         name=name,
         files={file: (_expect(size, int), _expect(digest, str)) for file, (size, digest) in record["files"].items()},
         images=images,
-        vertices=tuple(_count(number) for number in record["vertices"]),
+        descriptors=tuple(_count(number) for number in record["descriptors"]),
         places=_count(record["places"]),
         removed=removed,
     )
