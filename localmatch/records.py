@@ -162,14 +162,12 @@ class Verified:
         affine: (2, 3) float64 query -> reference, refined.
         evidence: (H, W) float32 in [0, 1], calibrated, that a pixel shows what the aligned reference shows.
         registered: (L, H, W) float32 in [0, 1], whether it is in exact register, judged on L levels.
-        distinct: (H, W) float32 in [0, 1), how distinct the aligned reference is.
         correlation: (H, W) float32 in [-1, 1], correlation with the aligned reference; 0 where that is unknown.
     """
 
     affine: NDArray[np.float64]
     evidence: NDArray[np.float32]
     registered: NDArray[np.float32]
-    distinct: NDArray[np.float32]
     correlation: NDArray[np.float32]
 
 

@@ -84,7 +84,7 @@ def find_parts(
         filled = ndimage.binary_fill_holes(labels == number)
         mask = cv2.dilate(filled.astype(np.uint8), kernel) > 0
         evidence = _beyond_affine(np.where(filled, weighted, 0)) / SCORE_PIXELS
-        score = evidence * _register(mask, distinct, verified) ** REGISTER_POWER
+        score = evidence * _register(mask, distinct, verified.registered) ** REGISTER_POWER
         if score >= MIN_SCORE:
             correlation = float(np.average(verified.correlation, weights=support * mask + 1e-9))
             parts.append(Part(owner, mask, score, correlation))
@@ -100,16 +100,15 @@ def _beyond_affine(evidence: NDArray[np.float32]) -> float:
     return float(rest.sum())
 
 
-def _register(mask: NDArray[np.bool_], distinct: NDArray[np.float32], verified: Verified) -> float:
-    """Share of what is distinct in a part that is in exact register, on the level where it is highest.
+def _register(mask: NDArray[np.bool_], distinct: NDArray[np.float32], registered: NDArray[np.float32]) -> float:
+    """Share of what is distinct in a part that is in exact register, on the level (L, H, W) where it is highest.
 
-    Only what is distinct in both images counts: noise of a bad copy has no counterpart in the reference. Judged off the
-    part's edge where it is large enough.
+    Judged off the part's edge where it is large enough.
     """
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * INNER + 1, 2 * INNER + 1))
     inner = cv2.erode(mask.astype(np.uint8), kernel) > 0
-    weight = np.minimum(distinct, verified.distinct) * (inner if inner.sum() >= SCORE_PIXELS else mask)
-    return float((weight * verified.registered).sum((1, 2)).max() / max(float(weight.sum()), 1e-6))
+    weight = distinct * (inner if inner.sum() >= SCORE_PIXELS else mask)
+    return float((weight * registered).sum((1, 2)).max() / max(float(weight.sum()), 1e-6))
 
 
 def keep_strongest(parts: list[Part]) -> list[tuple[Part, list[int]]]:

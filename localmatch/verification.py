@@ -83,7 +83,6 @@ def verify(network: DescriptorNet, encoded: Encoded, reference: list[Level], ali
         affine,
         evidence=whole(_compare(network, view, reference, affine)),
         registered=whole(registered),
-        distinct=whole(_distinct_there(view, reference, affine)),
         correlation=whole(correlation(view, reference, affine)),
     )
 
@@ -121,15 +120,6 @@ def query_structure(encoded: Encoded) -> tuple[NDArray[np.float32], NDArray[np.f
     return np.asarray(support, np.float32), np.asarray(distinct, np.float32)
 
 
-def _distinct_there(view: View, reference: list[Level], affine: Affine) -> NDArray[np.float32]:
-    """How distinct the aligned reference is at the pixels of a view, (h, w) float32 in [0, 1)."""
-    (level,) = view.finest(SCREEN_FROM, 1)
-    warped, _ = warp(reference, level, affine)
-    _, distinct = structure(warped)
-    pixels = cv2.warpAffine(distinct, view.pixel_frame(level), view.size, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(pixels, np.float32)
-
-
 def stored_patches(encoded: Encoded, alignment: Alignment, neighbours: Neighbours) -> Verified:
     """What the agreeing patches alone say, for a reference that cannot be read any more."""
     width, height = encoded.size
@@ -146,7 +136,6 @@ def stored_patches(encoded: Encoded, alignment: Alignment, neighbours: Neighbour
         alignment.affine,
         evidence,
         registered=np.full_like(evidence, UNKNOWN_REGISTER)[None],
-        distinct=np.ones_like(evidence),
         correlation=np.zeros_like(evidence),
     )
 
