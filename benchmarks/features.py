@@ -23,26 +23,26 @@ SIGMAS_PER_PATCH, PATCH = 6.0, 32
 
 def root_sift() -> Describe:
     """SIFT, square roots of its L1-normalised histograms (Arandjelovic and Zisserman, CVPR 2012)."""
-    sift = cv2.SIFT_create(POINTS)  # type: ignore[attr-defined]
+    sift = _opencv(cv2.SIFT_create(POINTS), np.zeros((0, 128), np.float32))  # type: ignore[attr-defined]
 
     def describe(image: Pixels) -> tuple[NDArray[np.float32], NDArray[Any]]:
-        points, descriptors = sift.detectAndCompute(_gray(image), None)
-        if descriptors is None:
-            return np.zeros((0, 2), np.float32), np.zeros((0, 128), np.float32)
-        return _positions(points), np.sqrt(descriptors / (descriptors.sum(1, keepdims=True) + 1e-7), dtype=np.float32)
+        xy, histograms = sift(image)
+        return xy, np.sqrt(histograms / (histograms.sum(1, keepdims=True) + 1e-7), dtype=np.float32)
 
     return describe
 
 
 def orb() -> Describe:
     """ORB (Rublee et al., ICCV 2011), 256 bits."""
-    detector = cv2.ORB_create(POINTS)  # type: ignore[attr-defined]
+    return _opencv(cv2.ORB_create(POINTS), np.zeros((0, 32), np.uint8))  # type: ignore[attr-defined]
+
+
+def _opencv(detector: Any, none: NDArray[Any]) -> Describe:
+    """A detector of OpenCV with its descriptors; `none` where it detects nothing."""
 
     def describe(image: Pixels) -> tuple[NDArray[np.float32], NDArray[Any]]:
         points, descriptors = detector.detectAndCompute(_gray(image), None)
-        if descriptors is None:
-            return np.zeros((0, 2), np.float32), np.zeros((0, 32), np.uint8)
-        return _positions(points), descriptors
+        return _positions(points), none if descriptors is None else descriptors
 
     return describe
 

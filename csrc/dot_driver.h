@@ -80,7 +80,7 @@ void score_rows(const localmatch::RerankArguments &a, int64_t first, int64_t cou
 template <class Isa>
 void score_runs(const localmatch::RerankArguments &a, int64_t first, int64_t count, uint64_t *best) {
     const int32_t *runs = a.candidates + first * a.width;
-    std::vector<int64_t> end(static_cast<size_t>(a.runs) + 1);
+    std::vector<int64_t> end(static_cast<size_t>(a.runs) + 2);
     for (int64_t i = 0; i < count * a.width; ++i) end[static_cast<size_t>(runs[i] + 1)] += 1;
     end[0] = 0; /* of those that are none */
     for (size_t run = 1; run < end.size(); ++run) end[run] += end[run - 1];
@@ -93,10 +93,10 @@ void score_runs(const localmatch::RerankArguments &a, int64_t first, int64_t cou
     std::vector<typename Isa::Single> own;
     own.reserve(static_cast<size_t>(count));
     for (int64_t q = first; q < first + count; ++q) own.emplace_back(a.query + q * a.dimension, a.dimension);
-    /* Now end[run + 1] is where the queries of a run begin. */
+    /* Now end[run + 1] is where the queries of a run begin, and end[run + 2] where those of the next do. */
     for (int64_t run = 0; run < a.runs; ++run) {
         const size_t from = static_cast<size_t>(end[static_cast<size_t>(run + 1)]);
-        const size_t to = run + 1 < a.runs ? static_cast<size_t>(end[static_cast<size_t>(run + 2)]) : wanted.size();
+        const size_t to = static_cast<size_t>(end[static_cast<size_t>(run + 2)]);
         for (size_t w = from; w < to; ++w) {
             uint64_t *mine = best + wanted[w] * a.k;
             const auto keep = [&](int32_t score, int32_t row) { offer(mine, a.k, score, row); };

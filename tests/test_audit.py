@@ -83,7 +83,7 @@ def test_copies_are_found_in_place(change: str, index: lm.Index, planted) -> Non
 
 
 def test_a_region_says_whether_its_pixels_were_copied_or_rendered_anew(index: lm.Index, planted) -> None:
-    noise = np.random.default_rng(0).normal(0, 25, piece().shape)
+    noise = np.random.default_rng(0).normal(0, 40, piece().shape)
     noisy = (piece() + noise).clip(0, 255).astype(np.uint8)
     darker = (piece() * 0.7).astype(np.uint8)
     kinds = [index.audit(planted(copy), 0.05).regions[0].kind for copy in (piece(), darker, noisy)]

@@ -39,7 +39,8 @@ def rerank_topk(
         candidates: (Q, C) int32 rows of the table, or runs; each at most once a query; -1 for none.
         table: (R, D) int8.
         k: How many to return.
-        offsets: (N + 1,) int64; run n is the rows offsets[n] to offsets[n + 1]. None: candidates are rows.
+        offsets: (N + 1,) int64; run n is the rows offsets[n] to offsets[n + 1], all runs are the whole table. None:
+            candidates are rows.
         backend: "triton", "cpp", "torch" or None to choose.
 
     Returns:
@@ -56,8 +57,8 @@ def rerank_topk(
         raise ValueError(f"expected candidates for {len(query)} queries, got {len(candidates)}")
     if (query.dtype, candidates.dtype, table.dtype) != (torch.int8, torch.int32, torch.int8):
         raise ValueError(f"expected int8, int32, int8, got {query.dtype}, {candidates.dtype}, {table.dtype}")
-    if offsets is not None and (offsets.dtype != torch.int64 or offsets.ndim != 1 or not len(offsets)):
-        raise ValueError(f"expected offsets (N + 1,) int64, got {tuple(offsets.shape)} {offsets.dtype}")
+    if offsets is not None and offsets.dtype != torch.int64:
+        raise ValueError(f"expected int64 offsets, got {offsets.dtype}")
     if query.shape[1] % 4 or not 4 <= query.shape[1] <= MAX_DIMENSION or k < 0:
         raise ValueError(f"expected a dimension that is a multiple of 4 and k >= 0, got {query.shape[1]} and {k}")
     score, index = torch.ops.localmatch.rerank_topk(query, candidates, table, k, offsets, backend)
@@ -68,13 +69,13 @@ def _rerank(
     query: Tensor, candidates: Tensor, table: Tensor, k: int, offsets: Tensor | None, backend: str | None
 ) -> tuple[Tensor, Tensor]:
     """`rerank_topk` as torch sees it."""
+    if offsets is not None:
+        dispatch.check_offsets(offsets, len(table))
     count = len(table) if offsets is None else len(offsets) - 1
     if candidates.numel() and (candidates.max() >= count or candidates.min() < -1):
         raise ValueError(
             f"expected candidates from -1 to {count - 1}, got {int(candidates.min())} to {int(candidates.max())}"
         )
-    if offsets is not None and (offsets[0] < 0 or offsets[-1] > len(table) or (offsets.diff() < 0).any()):
-        raise ValueError(f"expected offsets that rise within the {len(table)} rows of the table")
     form = {"triton": on_triton, "cpp": on_cpp, "torch": on_torch}
     chosen = form[dispatch.choose(backend, query.device, BACKENDS)]
     offsets = None if offsets is None else offsets.contiguous()
