@@ -21,6 +21,7 @@ def environment() -> dict[str, Any]:
     return {
         "cpu": cpu,
         "cores": len(os.sched_getaffinity(0)),
+        "threads": torch.get_num_threads(),
         "load": os.getloadavg(),
         "python": platform.python_version(),
         "localmatch": localmatch.__version__,

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image
 
 from localmatch.images import Source, expand, read
 
@@ -26,6 +26,14 @@ def images_in(folders: Iterable[Path]) -> list[Path]:
 def load(path: Path) -> Pixels:
     """An image as (H, W, 3) uint8 RGB."""
     return read(Source(str(path)))
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """(width, height) of an image as it is shown, from its head alone."""
+    with Image.open(path) as image:
+        width, height = image.size
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) > 4
+    return (height, width) if turned else (width, height)
 
 
 def limited(image: Pixels, side: int) -> tuple[Pixels, float]:

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +24,11 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks.environment import environment
-from benchmarks.pictures import images_in, limited, load
+from benchmarks.pictures import Pixels, images_in, limited, load, size_of
 from benchmarks.regions.measures import judge, summary
-from benchmarks.regions.queries import AREAS, FAMILIES, HOST_SIDE, Query, make_query
-from benchmarks.regions.systems import PEERS, SYSTEMS, Search, Setup
+from benchmarks.regions.queries import AREAS, EVALUATION, FAMILIES, HOST_SIDE, Copy, make_query
+from benchmarks.regions.ranking import Answer, Segment
+from benchmarks.regions.systems import PEERS, SYSTEMS, Found, Search, Setup
 
 LARGEST_OF_SEVERAL = 0.25
 EACH = {"plain": 8, "combined": 8, "several": 2}
@@ -34,9 +37,48 @@ EACH = {"plain": 8, "combined": 8, "several": 2}
 console: Console = Console(stderr=True)
 
 
+@dataclass(frozen=True)
+class Material:
+    """What all systems are measured on.
+
+    Attributes:
+        references, hosts, overlays: Image files, for `make_query`.
+        sizes: (width, height) of the references.
+        domains: Name of the kind of image that each reference is.
+        plan: Family, area and seed of each query.
+        clean: Images that show nothing of a reference.
+    """
+
+    references: Sequence[Path]
+    hosts: Sequence[Path]
+    overlays: Sequence[Path]
+    sizes: Sequence[tuple[int, int]]
+    domains: Sequence[str]
+    plan: Sequence[tuple[str, float, int]]
+    clean: Sequence[Path]
+
+
 def main() -> None:
     """Run the benchmark and write one JSON file."""
     arguments = _arguments()
+    evaluation = arguments.first_seed >= EVALUATION
+    material, background = _material(arguments, evaluation)
+    result: dict[str, Any] = {
+        "split": "evaluation" if evaluation else "development",
+        "counts": {"references": len(material.references), "background": len(background)}
+        | {"queries": len(material.plan), "clean": len(material.clean)},
+        "families": arguments.families,
+    }
+    result["systems"] = _measured_before(arguments.out, result)
+    for name in arguments.systems:
+        console.print(f"{name}: building")
+        search, cost = SYSTEMS[name](Setup(material.references, background, arguments.work, arguments.weights))
+        result["systems"][name] = {"environment": environment(), **_measure(name, search, material, cost)}
+        arguments.out.write_text(json.dumps(result, indent=1))
+
+
+def _material(arguments: argparse.Namespace, evaluation: bool) -> tuple[Material, list[Path]]:
+    """Queries and clean images of the split, and the images to calibrate on."""
     references, clean, hosts, overlays = (
         images_in(folders) for folders in (arguments.references, arguments.clean, arguments.hosts, arguments.overlays)
     )
@@ -44,7 +86,6 @@ def main() -> None:
     rng = np.random.default_rng(0)
     background = [clean[i] for i in rng.permutation(len(clean))[: arguments.background]]
     others = [path for path in clean if path not in set(background)] + hosts
-    clean_queries = [others[i] for i in rng.permutation(len(others))[: arguments.clean_queries]]
     plan = [
         (family, area, seed)
         for area in AREAS
@@ -52,28 +93,36 @@ def main() -> None:
         for seed in range(arguments.first_seed, arguments.first_seed + arguments.rounds * EACH.get(family, 1))
         if family != "several" or area <= LARGEST_OF_SEVERAL
     ]
-    result: dict[str, Any] = {
-        "environment": environment(),
-        "split": "evaluation" if arguments.first_seed >= 1000 else "development",
-        "counts": {"references": len(references), "background": len(background), "queries": len(plan)}
-        | {"clean": len(clean_queries)},
-        "families": arguments.families,
-        "systems": {},
-    }
-    result["systems"] = _measured_before(arguments.out, result)
-    for name in arguments.systems:
-        console.print(f"{name}: building")
-        search, cost = SYSTEMS[name](Setup(references, background, arguments.work, arguments.weights))
-        rows = []
-        for family, area, seed in track(plan, name, console=console):
-            query = make_query(references, hosts, overlays, family, area, seed)
-            domains = [_domain(references[copy.reference], arguments.references) for copy in query.copies]
-            rows += _rows(search, query, domains, seed)
-        scores = [_best(search, path) for path in track(clean_queries, f"{name}, clean", console=console)]
-        halves = np.array(scores[::2]), np.array(scores[1::2])
-        cost["seconds_per_query"] = float(np.mean([row["seconds"] for row in rows]))
-        result["systems"][name] = {"cost": cost, **summary(rows, *halves), "rows": rows, "clean": scores}
-        arguments.out.write_text(json.dumps(result, indent=1))
+    material = Material(
+        references,
+        hosts,
+        overlays,
+        sizes=[size_of(path) for path in track(references, "reading sizes", console=console)],
+        domains=[_domain(path, arguments.references) for path in references],
+        plan=plan,
+        clean=[others[i] for i in rng.permutation(len(others))[int(evaluation) :: 2][: arguments.clean_queries]],
+    )
+    return material, background
+
+
+def _measure(name: str, search: Search, material: Material, cost: dict[str, Any]) -> dict[str, Any]:
+    """All numbers of one system, and its answers to single queries."""
+    rows, answers, clean = [], [], []
+    for family, area, seed in track(material.plan, name, console=console):
+        query = make_query(material.references, material.hosts, material.overlays, family, area, seed)
+        start = time.perf_counter()
+        found = search(query.image)
+        about = {"family": family, "area": area, "seed": seed, "seconds": time.perf_counter() - start}
+        rows += [judge(one, found) | about | {"domain": material.domains[one.reference]} for one in query.copies]
+        answers.append(_answer(query.image, query.copies, found, material.sizes))
+    for path in track(material.clean, f"{name}, clean", console=console):
+        image, _ = limited(load(path), HOST_SIDE)
+        found = search(image)
+        clean.append(max((one.score for one in found), default=0.0))
+        answers.append(_answer(image, (), found, material.sizes))
+    cost["seconds_per_query"] = float(np.mean([row["seconds"] for row in rows]))
+    cost["peak_memory_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # of all systems so far
+    return {"cost": cost, **summary(rows, np.array(clean), answers), "rows": rows, "clean": clean}
 
 
 def _measured_before(out: Path, result: dict[str, Any]) -> dict[str, Any]:
@@ -85,21 +134,21 @@ def _measured_before(out: Path, result: dict[str, Any]) -> dict[str, Any]:
     return dict(before["systems"]) if same else {}
 
 
-def _rows(search: Search, query: Query, domains: Sequence[str], seed: int) -> list[dict[str, Any]]:
-    start = time.perf_counter()
-    found = search(query.image)
-    about = {"family": query.family, "area": query.area, "seed": seed, "seconds": time.perf_counter() - start}
-    return [judge(copy, found) | about | {"domain": one} for copy, one in zip(query.copies, domains, strict=True)]
+def _answer(image: Pixels, copies: Sequence[Copy], found: Sequence[Found], sizes: Sequence[tuple[int, int]]) -> Answer:
+    """Copies and what was found, with boxes as fractions of the images."""
+
+    def segment(one: Copy | Found, score: float) -> Segment:
+        boxes = (one.query_box, image.shape[1::-1]), (one.reference_box, sizes[one.reference])
+        query_box, reference_box = ((x0 / w, y0 / h, x1 / w, y1 / h) for (x0, y0, x1, y1), (w, h) in boxes)
+        return Segment(one.reference, query_box, reference_box, score)
+
+    return Answer(tuple(segment(one, 0.0) for one in copies), tuple(segment(one, one.score) for one in found))
 
 
 def _domain(path: Path, roots: Sequence[Path]) -> str:
     """The folder below one of the given ones in which a reference lies."""
     root = next(root for root in roots if path.is_relative_to(root))
     return path.relative_to(root).parts[0] if path.parent != root else root.name
-
-
-def _best(search: Search, path: Path) -> float:
-    return max((one.score for one in search(limited(load(path), HOST_SIDE)[0])), default=0.0)
 
 
 def _arguments() -> argparse.Namespace:
@@ -118,7 +167,7 @@ def _arguments() -> argparse.Namespace:
         help="queries of each area and single change; of plain and combined ones eight times as many",
     )
     parser.add_argument("--families", nargs="+", choices=FAMILIES, default=list(FAMILIES))
-    parser.add_argument("--first-seed", type=int, default=1000, help="1000 evaluates, 0 to 999 are for development")
+    parser.add_argument("--first-seed", type=int, default=EVALUATION, help="0 to 999 are for development")
     parser.add_argument("--systems", nargs="+", choices=list(SYSTEMS), default=list(PEERS))
     parser.add_argument("--weights", type=Path, default=Path("."), help="folder with the weights of TFeat and ALIKED")
     parser.add_argument("--work", type=Path, default=Path("."), help="where indexes are kept and used again")

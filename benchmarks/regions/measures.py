@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from benchmarks.regions.changes import SINGLE
 from benchmarks.regions.queries import Copy
+from benchmarks.regions.ranking import Answer, image_ranking, segment_average_precision
 from benchmarks.regions.systems import Found
 from benchmarks.shares import mask_iou, share
 from localmatch.geometry import box_iou
@@ -48,16 +49,25 @@ def threshold(clean: NDArray[np.float64], alpha: float) -> float | None:
     return None if rank < 1 else float(np.sort(clean)[::-1][rank - 1])
 
 
-def summary(rows: Sequence[Row], first_half: NDArray[np.float64], second_half: NDArray[np.float64]) -> Row:
+def summary(rows: Sequence[Row], clean: NDArray[np.float64], answers: Sequence[Answer]) -> Row:
     """All numbers of a system.
 
     Args:
         rows: From `judge`, with "family", "area" and "domain".
-        first_half: Scores of the clean images that set the threshold; 0 where nothing was found.
-        second_half: Scores of those on which false alarms are counted.
+        clean: Scores of clean images, 0 where nothing was found. Every second one sets the threshold, false alarms are
+            counted on those between.
+        answers: What was found on all queries and clean images.
     """
-    out: Row = {"mask_iou": _mean(rows, "mask_iou"), "reference_iou": _mean(rows, "reference_iou")}
+    first_half, second_half = clean[::2], clean[1::2]
+    areas = sorted({row["area"] for row in rows})
+    out: Row = {
+        name: {"mean": _mean(rows, name)}
+        | {f"{area:g}": _mean([row for row in rows if row["area"] == area], name) for area in areas}
+        for name in ("mask_iou", "reference_iou")
+    }
     out["source_recall_at_1"] = share([row["first"] for row in rows])
+    out["segment_average_precision"] = segment_average_precision(answers)
+    out["image_average_precision"], out["image_recall_at_90_precision"] = image_ranking(answers)
     for alpha in ALPHAS:
         level = threshold(first_half, alpha)
         if level is None:

@@ -34,6 +34,9 @@ HOST_SIDE, REFERENCE_SIDE, SMALLEST_SIDE = 640, 1024, 160
 """Hosts and references are scaled down to these sides; hosts are cut to no less than the last so that a large region
 of a small reference fits."""
 
+EVALUATION = 1000
+"""The first seed that evaluates."""
+
 DRAWS = 60
 """Places tried with one reference before another is drawn."""
 
@@ -71,24 +74,26 @@ def make_query(
     """Make one query; the same arguments give the same query.
 
     Args:
-        references, hosts: Image files.
+        references: Image files. Seeds that evaluate take regions from every second one, the others from those between.
+        hosts: Image files.
         overlays: Images with alpha, whose outlines serve as object shapes; may be empty.
         family: One of `FAMILIES`.
         area: Share of the query.
-        seed: Evaluation and development use different ones.
+        seed: From `EVALUATION` on it evaluates; those below are for development.
     """
+    sources = range(int(seed >= EVALUATION), len(references), 2)
     rng = np.random.default_rng([seed, FAMILIES.index(family), AREAS.index(area)])
     changes = combination(rng) if family == "combined" else () if family in ("plain", "several") else (family,)
     count = int(rng.integers(2, 4)) if family == "several" else 1
     same = bool(rng.integers(2))
     while True:
         host = limited(load(hosts[int(rng.integers(len(hosts)))]), HOST_SIDE)[0]
-        first = int(rng.integers(len(references)))
+        first = sources[int(rng.integers(len(sources)))]
         canvas = host
         copies: list[Copy] = []
         taken = np.zeros(host.shape[:2], bool)
         for _ in range(count):
-            number = first if same or not copies else int(rng.integers(len(references)))
+            number = first if same or not copies else sources[int(rng.integers(len(sources)))]
             planted = _plant(rng, references[number], number, canvas, area, changes, overlays, taken)
             if planted is None:
                 break

@@ -91,8 +91,7 @@ def localmatch_system(
     def search(image: Pixels) -> list[Found]:
         with patched():
             _, regions = find_regions(searcher, image)
-        # References that are in the index beside those of the benchmark have no number here.
-        return [Found(numbers.get(r.reference, -1), r.query_box, r.reference_box, r.score, r.mask) for r in regions]
+        return [Found(numbers[r.reference], r.query_box, r.reference_box, r.score, r.mask) for r in regions]
 
     return search, cost
 
