@@ -14,6 +14,7 @@
 
 #include "dot_driver.h"
 #include "match_driver.h"
+#include "rerank_driver.h"
 
 namespace {
 
@@ -43,6 +44,7 @@ struct Avx2 {
         sum += reinterpret_cast<Vec>(_mm256_madd_epi16(row, group));
     }
     static Vec iota() { return Vec{0, 1, 2, 3, 4, 5, 6, 7}; }
+    static bool any(const Vec &there) { return _mm256_movemask_epi8(reinterpret_cast<__m256i>(there)); }
 
     struct Single {
         const int8_t *own;

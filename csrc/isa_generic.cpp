@@ -3,6 +3,7 @@
 
 #include "dot_driver.h"
 #include "match_driver.h"
+#include "rerank_driver.h"
 
 namespace {
 
@@ -27,6 +28,7 @@ struct Generic {
     static int32_t broadcast(const int32_t *group) { return *group; }
     static void multiply(Vec &sum, const Row &row, int32_t group) { sum += row * group; }
     static Vec iota() { return Vec{0, 1, 2, 3}; }
+    static bool any(const Vec &there) { return there[0] | there[1] | there[2] | there[3]; }
 
     struct Single {
         const int8_t *own;

@@ -14,6 +14,7 @@
 
 #include "dot_driver.h"
 #include "match_driver.h"
+#include "rerank_driver.h"
 
 namespace {
 
@@ -40,6 +41,7 @@ struct Neon {
         sum = reinterpret_cast<Vec>(vdotq_s32(reinterpret_cast<int32x4_t>(sum), row, group));
     }
     static Vec iota() { return Vec{0, 1, 2, 3}; }
+    static bool any(const Vec &there) { return vmaxvq_u32(reinterpret_cast<uint32x4_t>(there)); }
 
     struct Single {
         const int8_t *own;

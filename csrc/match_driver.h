@@ -1,63 +1,36 @@
-/* The loops of match_topk, once for every instruction set. An Isa says how many lanes and tiles there are and how
- * groups of components are multiplied; everything else is GCC vector extensions, which any compiler target lowers.
- *
- *   score[q][r] = sum over d of query[q][d] * reference[r][d]      int8 -> int32, or float -> float
- *
- * A tile of kQueries x (kVectors * kLanes) scores stays in registers over all components, so that the matrix of
- * scores is never written: each lane keeps the best row that it saw, and lanes are reduced once a chunk of rows.
+/* The loops of match_topk. The matrix of scores is never written: of each tile, each lane keeps the best row that it
+ * saw, and lanes are reduced once a chunk of rows.
  */
 #ifndef LOCALMATCH_MATCH_DRIVER_H
 #define LOCALMATCH_MATCH_DRIVER_H
 
 #include <algorithm>
-#include <climits>
-#include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <limits>
-#include <utility>
 #include <vector>
 
 #include "isa.h"
+#include "tiles.h"
 
 namespace {
 
-/* What float forms share, whatever their instructions: descriptors are taken as they are, one component at a time. */
-template <int kBytes>
-struct FloatIsa {
-    typedef float Vec __attribute__((vector_size(kBytes)));
-    typedef int32_t Lanes __attribute__((vector_size(kBytes)));
-    using Element = float;
-    using Score = float;
-    using QueryElement = float;
-    using RowElement = float;
-    static constexpr int kGroup = 1;
-    static constexpr float kLowest = -std::numeric_limits<float>::infinity();
-    static constexpr float kRowBias = 0;
-
-    static void convert(const float *from, float *to) { *to = *from; }
-};
-
 template <class Isa>
 struct Matcher {
-    using Element = typename Isa::Element; /* of descriptors */
-    using Score = typename Isa::Score;
-    using Vec = typename Isa::Vec;     /* lanes of scores */
-    using Lanes = typename Isa::Lanes; /* as many int32_t */
+    using Tile = Tiles<Isa>;
+    using Element = typename Tile::Element;
+    using Score = typename Tile::Score;
+    using Vec = typename Tile::Vec;
+    using Lanes = typename Tile::Lanes;
     using Arguments = localmatch::MatchArguments<Element, Score>;
-    using QueryElement = typename Isa::QueryElement;
-    using RowElement = typename Isa::RowElement;
-    static constexpr int kLanes = sizeof(Vec) / sizeof(Score);
-    static constexpr int kTileQueries = Isa::kQueries, kTileVectors = Isa::kVectors;
-    static constexpr int kTileRows = kTileVectors * kLanes;
+    static constexpr int kLanes = Tile::kLanes, kTileQueries = Tile::kTileQueries, kTileVectors = Tile::kTileVectors;
+    static constexpr int kTileRows = Tile::kTileRows;
     static constexpr int64_t kPackedBytes = 192 * 1024; /* of the packed rows of a chunk: stays in the L2 cache */
 
     const Arguments &a;
     const int64_t query_first, queries; /* of this unit */
-    int64_t groups = a.dimension / Isa::kGroup;
-    int64_t chunk_rows = std::max<int64_t>(kPackedBytes / (a.dimension * sizeof(RowElement)) / kTileRows, 1) * kTileRows;
-    std::vector<QueryElement> query;
-    std::vector<RowElement> packed;
+    int64_t chunk_rows = std::max<int64_t>(kPackedBytes / (a.dimension * sizeof(typename Tile::RowElement)) / kTileRows, 1) * kTileRows;
+    std::vector<typename Tile::QueryElement> query;
+    std::vector<typename Tile::RowElement> packed;
     std::vector<Score> start;       /* what a sum starts from, a query */
     std::vector<Score> row_best;    /* best score of each row of a chunk, and whose; only for the reference side */
     std::vector<int32_t> row_query;
@@ -67,17 +40,11 @@ struct Matcher {
         const int64_t padded = (queries + kTileQueries - 1) / kTileQueries * kTileQueries;
         query.assign(static_cast<size_t>(padded * a.dimension), 0);
         start.assign(static_cast<size_t>(padded), 0);
-        const Element *source = a.query + query_first * a.dimension;
         for (int64_t q = 0; q < queries; ++q) {
-            Score sum = 0;
-            QueryElement *tile = query.data() + q / kTileQueries * kTileQueries * a.dimension;
-            for (int64_t d = 0; d < a.dimension; ++d) {
-                /* [tile][group][query][component of the group], in the order in which it is read. */
-                const int64_t at = (d / Isa::kGroup * kTileQueries + q % kTileQueries) * Isa::kGroup + d % Isa::kGroup;
-                tile[at] = source[q * a.dimension + d];
-                sum += source[q * a.dimension + d];
-            }
-            start[static_cast<size_t>(q)] = -Isa::kRowBias * sum;
+            const Element *source = a.query + (query_first + q) * a.dimension;
+            Tile::pack_query(source, a.dimension, static_cast<int>(q % kTileQueries),
+                             query.data() + q / kTileQueries * kTileQueries * a.dimension);
+            start[static_cast<size_t>(q)] = Tile::start_of(source, a.dimension);
         }
         packed.resize(static_cast<size_t>(chunk_rows * a.dimension));
         if (a.row_best) {
@@ -96,7 +63,7 @@ struct Matcher {
         }
         for (int64_t row = first; row < last; row += chunk_rows) {
             const int64_t rows = std::min(chunk_rows, last - row);
-            pack(row, rows);
+            Tile::pack_rows(a.reference + row * a.dimension, rows, a.dimension, packed.data());
             if (a.row_best) {
                 std::fill(row_best.begin(), row_best.end(), Isa::kLowest);
                 std::fill(row_query.begin(), row_query.end(), -1);
@@ -114,36 +81,20 @@ struct Matcher {
         }
     }
 
-    /* Rows -> [tile][group][vector][lane][component of the group], biased; rows beyond the last are zero. */
-    void pack(int64_t row, int64_t rows) {
-        for (int64_t tile = 0; tile < rows; tile += kTileRows) {
-            RowElement *out = packed.data() + tile * a.dimension;
-            for (int64_t r = 0; r < kTileRows; ++r) {
-                const Element *source = a.reference + (row + tile + r) * a.dimension;
-                for (int64_t g = 0; g < groups; ++g) {
-                    RowElement group[Isa::kGroup] = {};
-                    if (tile + r < rows) Isa::convert(source + g * Isa::kGroup, group);
-                    std::memcpy(out + (g * kTileRows + r) * Isa::kGroup, group, sizeof group);
-                }
-            }
-        }
-    }
-
     /* One tile of queries against a chunk of rows. */
     template <bool kSecond, bool kRowSide>
     void match(int64_t q0, int64_t row, int64_t rows, int64_t at) {
         Vec best[kTileQueries], second[kTileQueries];
         Lanes index[kTileQueries];
         for (int q = 0; q < kTileQueries; ++q) {
-            best[q] = second[q] = splat(Isa::kLowest);
+            best[q] = second[q] = Tile::splat(Isa::kLowest);
             index[q] = Lanes{} - 1;
         }
         for (int64_t tile = 0; tile < rows; tile += kTileRows) {
-            Vec score[kTileQueries * kTileVectors];
-            multiply(q0, packed.data() + tile * a.dimension, score,
-                     std::make_index_sequence<kTileQueries * kTileVectors>{},
-                     std::make_index_sequence<kTileVectors>{});
-            if (tile + kTileRows > rows) hide(score, rows - tile);
+            typename Tile::Scores score;
+            Tile::multiply(start.data() + q0, query.data() + q0 * a.dimension, packed.data() + tile * a.dimension,
+                           a.dimension, score);
+            if (tile + kTileRows > rows) Tile::hide(score, rows - tile);
             for (int q = 0; q < kTileQueries; ++q) {
                 Vec high = best[q], low = second[q];
                 Lanes where = index[q];
@@ -168,37 +119,8 @@ struct Matcher {
         }
     }
 
-    /* The sums of products of one tile. Indices are template constants, or GCC keeps the sums in memory. */
-    template <size_t... kSum, size_t... kVector>
-    void multiply(int64_t q0, const RowElement *rows, Vec (&score)[kTileQueries * kTileVectors],
-                  std::index_sequence<kSum...>, std::index_sequence<kVector...>) const {
-        const Score *from = start.data() + q0;
-        const QueryElement *own = query.data() + q0 * a.dimension;
-        Vec sum[] = {splat(from[kSum / kTileVectors])...};
-        for (int64_t g = 0; g < groups; ++g) {
-            const typename Isa::Row row[] = {Isa::load(rows + kVector * kLanes * Isa::kGroup)...};
-            (Isa::multiply(sum[kSum], row[kSum % kTileVectors],
-                           Isa::broadcast(own + kSum / kTileVectors * Isa::kGroup)),
-             ...);
-            rows += kTileRows * Isa::kGroup;
-            own += kTileQueries * Isa::kGroup;
-        }
-        ((score[kSum] = sum[kSum]), ...);
-    }
-
-    /* Rows beyond the last of a chunk win nothing. */
-    static void hide(Vec (&score)[kTileQueries * kTileVectors], int64_t rows) {
-        for (int v = 0; v < kTileVectors; ++v) {
-            const Lanes there = Isa::iota() + v * kLanes < static_cast<int32_t>(rows) + Lanes{};
-            for (int q = 0; q < kTileQueries; ++q) {
-                Vec &one = score[q * kTileVectors + v];
-                one = there ? one : splat(Isa::kLowest);
-            }
-        }
-    }
-
     /* The best query of each row of a vector; queries rise, so that the first of equal ones stays. */
-    void row_side(int64_t q0, int64_t at, const Vec (&score)[kTileQueries * kTileVectors], int v) {
+    void row_side(int64_t q0, int64_t at, const typename Tile::Scores &score, int v) {
         Vec best;
         Lanes who;
         std::memcpy(&best, row_best.data() + at, sizeof best);
@@ -236,8 +158,6 @@ struct Matcher {
             a.index[at] = static_cast<int32_t>(row + where);
         }
     }
-
-    static Vec splat(Score value) { return Vec{} + value; }
 };
 
 template <class Isa>
