@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,9 @@ if not torch.cuda.is_available():
 
 # The folder localmatch/ in the working directory must not hide the installed package from subprocesses.
 os.environ["PYTHONSAFEPATH"] = "1"
+
+# Last, for the same reason: the benchmarks are not installed.
+sys.path.append(str(Path(__file__).parents[1]))
 
 
 @pytest.fixture(scope="session")

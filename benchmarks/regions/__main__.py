@@ -28,7 +28,7 @@ from benchmarks.pictures import Pixels, images_in, limited, load, size_of
 from benchmarks.regions.measures import judge, summary
 from benchmarks.regions.queries import AREAS, EVALUATION, FAMILIES, HOST_SIDE, Copy, make_query
 from benchmarks.regions.ranking import Answer, Segment
-from benchmarks.regions.systems import PEERS, SYSTEMS, Found, Search, Setup
+from benchmarks.regions.systems import DEFAULT, SYSTEMS, Found, Search, Setup
 
 LARGEST_OF_SEVERAL = 0.25
 EACH = {"plain": 8, "combined": 8, "several": 2}
@@ -168,7 +168,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--families", nargs="+", choices=FAMILIES, default=list(FAMILIES))
     parser.add_argument("--first-seed", type=int, default=EVALUATION, help="0 to 999 are for development")
-    parser.add_argument("--systems", nargs="+", choices=list(SYSTEMS), default=list(PEERS))
+    parser.add_argument("--systems", nargs="+", choices=list(SYSTEMS), default=list(DEFAULT))
     parser.add_argument("--weights", type=Path, default=Path("."), help="folder with the weights of TFeat and ALIKED")
     parser.add_argument("--work", type=Path, default=Path("."), help="where indexes are kept and used again")
     parser.add_argument("--out", type=Path, required=True)

@@ -168,5 +168,5 @@ SYSTEMS: dict[str, Callable[[Setup], System]] = {
     "localmatch without verification": without_verification,
     "localmatch with raw similarity": raw_similarity,
 }
-PEERS: tuple[str, ...] = ("localmatch", "sift", "orb")
+DEFAULT: tuple[str, ...] = ("localmatch", "sift", "orb")
 """What runs without weights or packages of others."""
