@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,10 @@ from numpy.typing import NDArray
 
 from benchmarks.local_features import Describe
 from benchmarks.pictures import Pixels
+from localmatch.descriptor.encode import quantise
+from localmatch.descriptor.network import DIMENSION
+from localmatch.patches import REFERENCE_SPACING, find_patches, pyramid
+from localmatch.records import Level
 
 POINTS = 1500
 """Keypoints an image."""
@@ -21,14 +26,54 @@ SIGMAS_PER_PATCH, PATCH = 6.0, 32
 """Networks see a patch whose half-side is so many times a SIFT keypoint's scale, on so many pixels."""
 
 
+PATCH_SIZE = 16 / 3
+"""OpenCV's size of a keypoint whose 4 x 4 histograms, each 1.5 sizes wide, cover 32 x 32 pixels as our patches do."""
+
+
 def root_sift() -> Describe:
     """SIFT, square roots of its L1-normalised histograms (Arandjelovic and Zisserman, CVPR 2012)."""
     sift = _opencv(cv2.SIFT_create(POINTS), np.zeros((0, 128), np.float32))  # type: ignore[attr-defined]
 
     def describe(image: Pixels) -> tuple[NDArray[np.float32], NDArray[Any]]:
         xy, histograms = sift(image)
-        return xy, np.sqrt(histograms / (histograms.sum(1, keepdims=True) + 1e-7), dtype=np.float32)
+        return xy, _root(histograms)
 
+    return describe
+
+
+def upright_sift(images: Sequence[Pixels]) -> Callable[[object, Level, NDArray[np.floating]], NDArray[np.int8]]:
+    """RootSIFT in the place of our network's descriptors, without its own scale and rotation.
+
+    As many principal components as our descriptors have, of the same length.
+
+    Args:
+        images: What the components are learned from.
+    """
+
+    def raw(gray: NDArray[np.uint8], xy: NDArray[np.floating]) -> NDArray[np.float32]:
+        points = [cv2.KeyPoint(float(x) - 0.5, float(y) - 0.5, PATCH_SIZE, 0.0) for x, y in xy]
+        _, histograms = sift.compute(gray, points)
+        if histograms is None:
+            return np.zeros((0, 128), np.float32)
+        return _root(histograms)
+
+    def bytes_of(level: Level) -> NDArray[np.uint8]:
+        return np.asarray((level.gray.numpy() * 255).round(), np.uint8)
+
+    def describe(_dense: object, level: Level, xy: NDArray[np.floating]) -> NDArray[np.int8]:
+        rows = (raw(bytes_of(level), xy / level.scale) - mean) @ components
+        return quantise(torch.nn.functional.normalize(torch.from_numpy(rows), dim=1))
+
+    sift = cv2.SIFT_create()  # type: ignore[attr-defined]
+    learned = []
+    for image in images:
+        levels = pyramid(image)
+        patches = find_patches(levels, REFERENCE_SPACING, POINTS)
+        learned += [raw(bytes_of(one), patches.xy[patches.level == one.index] / one.scale) for one in levels]
+    rows = np.concatenate(learned)
+    mean = rows.mean(0)
+    _, vectors = np.linalg.eigh(np.cov(rows - mean, rowvar=False))
+    components = vectors[:, : -DIMENSION - 1 : -1].astype(np.float32)
     return describe
 
 
@@ -90,6 +135,10 @@ def aliked(weights: Path) -> Describe:
         return found.keypoints.numpy(), found.descriptors.numpy()
 
     return describe
+
+
+def _root(histograms: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(np.sqrt(histograms / (histograms.sum(1, keepdims=True) + 1e-7)), np.float32)
 
 
 def _gray(image: Pixels) -> NDArray[np.uint8]:

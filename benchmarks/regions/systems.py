@@ -15,12 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 import localmatch as lm
-from benchmarks.features import aliked, orb, patch_network, root_sift
+from benchmarks.features import aliked, orb, patch_network, root_sift, upright_sift
 from benchmarks.local_features import Describe, FeatureIndex
-from benchmarks.pictures import Pixels
+from benchmarks.pictures import Pixels, load
 from benchmarks.regions.queries import REFERENCE_SIDE
 from localmatch.audit import Searcher, find_regions
 from localmatch.records import Box
+
+LEARNED = 100
+"""References from which the principal components of SIFT's descriptors are learned."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ def localmatch_system(
     setup: Setup,
     change: Callable[[Searcher], Searcher] = lambda searcher: searcher,
     patched: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    name: str = "localmatch",
 ) -> System:
     """Localmatch with an index in the work folder; one that is there is used as it is.
 
@@ -74,8 +78,9 @@ def localmatch_system(
         setup: What to build from.
         change: Leaves a part out.
         patched: Replaces a part while a query is searched.
+        name: Of the index in the work folder.
     """
-    folder = setup.work / "localmatch.lmx"
+    folder = setup.work / f"{name}.lmx"
     start, cost = time.perf_counter(), {}
     if (folder / "manifest.json").exists():
         index = lm.Index.open(folder)
@@ -115,6 +120,17 @@ def raw_similarity(setup: Setup) -> System:
         in_background=lambda _descriptors, common, _patch, _background: common,
     )
     return localmatch_system(setup, patched=nothing_common)
+
+
+def sift_descriptor(setup: Setup) -> System:
+    """Localmatch whose patches are described by RootSIFT, for the search; verification is as it is.
+
+    An index of its own is made, as other descriptors find other neighbours.
+    """
+    describe = upright_sift([load(path) for path in setup.references[:: len(setup.references) // LEARNED + 1]])
+    replaced = partial(mock.patch, "localmatch.descriptor.encode._read", describe)
+    with replaced():
+        return localmatch_system(setup, patched=replaced, name="sift")
 
 
 def feature_system(describe: Callable[[Path], Describe]) -> Callable[[Setup], System]:
@@ -167,6 +183,7 @@ SYSTEMS: dict[str, Callable[[Setup], System]] = {
     "localmatch without background": without_background,
     "localmatch without verification": without_verification,
     "localmatch with raw similarity": raw_similarity,
+    "localmatch with SIFT's descriptor": sift_descriptor,
 }
 DEFAULT: tuple[str, ...] = ("localmatch", "sift", "orb")
 """What runs without weights or packages of others."""

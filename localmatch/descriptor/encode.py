@@ -41,7 +41,7 @@ def encode_query(network: DescriptorNet, image: NDArray[np.uint8], budget: int) 
         maps[level.index] = quantise(dense.permute(1, 2, 0))
         plain.append(_read(dense, level, xy))
         flipped = Level(level.index, level.scale, level.gray.flip(-1))
-        mirrored.append(_read(dense_map(network, flipped.gray), level, xy * [-1, 1] + [image.shape[1], 0]))
+        mirrored.append(_read(dense_map(network, flipped.gray), flipped, xy * [-1, 1] + [image.shape[1], 0]))
     return Encoded(_size(image), patches, _stack(plain), _stack(mirrored), maps, tuple(levels))
 
 
