@@ -121,14 +121,22 @@ def _region(searcher: Searcher, part: Part, affine: Affine, candidate: Candidate
 
 
 def _screened(searcher: Searcher, encoded: Encoded, candidates: list[Candidate]) -> list[Candidate]:
-    """The candidates that pass a first look, best first; those whose reference is gone have only their votes."""
-    looks = []
+    """The candidates that pass a first look, best first; those whose reference is gone have only their votes.
+
+    They are taken in turn from two orders: photographs have few neighbours of much evidence, drawings many of little.
+    """
+    passed, by_evidence, by_count = [], [], []
     for candidate in candidates:
-        levels = searcher.read_levels(candidate.alignment.reference)
-        look = verification.screen(searcher.network, encoded, levels, candidate.alignment) if levels else SCREEN_PASS
-        looks.append((look, look**3 * candidate.alignment.evidence**0.5, candidate))
-    passed = [(rank, candidate) for look, rank, candidate in looks if look >= SCREEN_PASS]
-    return [candidate for _, candidate in sorted(passed, key=lambda pair: -pair[0])[:VERIFIED]]
+        alignment = candidate.alignment
+        levels = searcher.read_levels(alignment.reference)
+        look = verification.screen(searcher.network, encoded, levels, alignment) if levels else SCREEN_PASS
+        if look >= SCREEN_PASS:
+            passed.append(candidate)
+            by_evidence.append(look**3 * alignment.evidence**0.5)
+            by_count.append(look**3 * len(alignment.inliers) ** 0.5)
+    orders = (np.argsort(-np.array(ranks), kind="stable").tolist() for ranks in (by_evidence, by_count))
+    in_turn = dict.fromkeys(number for pair in zip(*orders, strict=True) for number in pair)
+    return [passed[number] for number in list(in_turn)[:VERIFIED]]
 
 
 def _verify(searcher: Searcher, encoded: Encoded, neighbours: Neighbours, candidate: Candidate) -> Verified:

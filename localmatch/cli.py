@@ -47,7 +47,7 @@ Inputs = Annotated[
 def index_build(
     inputs: Inputs,
     output: Annotated[Path, typer.Option("--output", "-o", help="The index folder to make.")],
-    budget: Annotated[int, typer.Option(min=50, help="Patches an image: more find smaller regions.")] = 1000,
+    budget: Annotated[int, typer.Option(min=50, help="Patches an image: more find smaller regions.")] = 1650,
     shard_images: Annotated[
         int, typer.Option(min=1, help="Images a shard: bounds memory and what a kill loses.")
     ] = 2048,

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from localmatch.index.lists import Lists
 from localmatch.index.shard import SUBPIXEL, Shard
 from localmatch.kernels import match_topk
-from localmatch.neighbours import STANDS_OUT, collect, in_background
+from localmatch.neighbours import ALIKE, STANDS_OUT, collect, evidence_of, in_background
 from localmatch.records import Encoded, Neighbours, Peaks
 
-SHORTLIST = 64
+SHORTLIST = 96
 """References that are compared exactly."""
 
 COHORT = 16
@@ -56,12 +56,12 @@ def match_shortlist(
         )
         best, rows_of, mutual = found.best.numpy(), found.row.numpy(), found.mutual.numpy()
         common = _common(best)
-        which, patch = np.nonzero((best - common >= STANDS_OUT) & (rows_of >= 0))
+        which, patch = np.nonzero(((best - common >= STANDS_OUT) | (best >= ALIKE)) & (rows_of >= 0))
         row = rows_of[which, patch]
         both = mutual[row] == patch
         which, patch, row = which[both], patch[both], row[both]
         common = in_background(descriptors, common, np.unique(patch), background)
-        evidence = best[which, patch] - common[patch]
+        evidence = evidence_of(best[which, patch], common[patch])
         left = evidence > 0
         which, patch, row, evidence = which[left], patch[left], row[left], evidence[left]
         image = np.asarray(references, np.int32)[which]

@@ -2,7 +2,8 @@
 
 Absolute similarity is no evidence: a straight edge is near to every straight edge. A neighbour's evidence is its
 similarity over what the query patch finds anyway: its k-th neighbour in the index, and its nearest in the background
-(score normalisation as in copy detection: ISC 2021, SSCD).
+(score normalisation as in copy detection: ISC 2021, SSCD). Neighbours that are nearly equal have a little evidence all
+the same, see `ALIKE`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,11 @@ STANDS_OUT = round(0.08 * QUANTISATION**2)
 """Patches whose best neighbour exceeds what is common by less are no evidence: of the patches that agree with a true
 alignment they bear 0 to 1.4% of the evidence, and they are more than half of all."""
 
+ALIKE, ALIKE_EVIDENCE = round(0.85 * QUANTISATION**2), round(0.03 * QUANTISATION**2)
+"""A neighbour of at least this similarity has at least this evidence, however common it is: the corners of logos and
+drawings are found everywhere, but not many that agree on one place. Of the logos that a query shows, 77% are among the
+shortlisted with it and 48% without."""
+
 
 def search(encoded: Encoded, shards: Sequence[Shard], background: Sequence[Lists]) -> Neighbours:
     """Search all patches of a query, plain and mirrored, in the index.
@@ -38,7 +44,7 @@ def search(encoded: Encoded, shards: Sequence[Shard], background: Sequence[Lists
         raise ValueError("expected an image encoded as a query, got one encoded as a reference")
     descriptors = np.concatenate([encoded.descriptors, encoded.mirrored])
     shard, row, similarity = _nearest(descriptors, shards)
-    evidence = similarity - _common(descriptors, similarity, background)[:, None]
+    evidence = evidence_of(similarity, _common(descriptors, similarity, background)[:, None])
     query, rank = np.nonzero((evidence > 0) & (row >= 0))
     shard, row, evidence = shard[query, rank], row[query, rank], evidence[query, rank]
     columns = []
@@ -95,6 +101,11 @@ def in_background(
     for lists in background:
         common[patch] = np.maximum(common[patch], lists.search(descriptors[patch], 1)[1][:, 0])
     return common
+
+
+def evidence_of(similarity: NDArray[np.int32], common: NDArray[np.int32]) -> NDArray[np.int32]:
+    """What neighbours are worth, from their similarity and what similarity is common; shapes broadcast."""
+    return np.asarray(np.maximum(similarity - common, np.where(similarity >= ALIKE, ALIKE_EVIDENCE, 0)), np.int32)
 
 
 def _expand(

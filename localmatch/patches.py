@@ -40,6 +40,10 @@ MIN_DEVIATION = 3 / 255
 CROWDING = 1.0
 """How much each further patch in a block of 4 x 4 spacings loses in log-saliency: spreads the budget over the image."""
 
+LEVEL_SHARE = 0.75
+"""A level's share of the budget grows with this power of the number of its corners. With 1, coarse levels, which find
+copies that were scaled down, would have next to nothing; small regions need the finest."""
+
 
 def pyramid(image: NDArray[np.uint8]) -> list[Level]:
     """The half-octave pyramid of an image, finest level first; empty for images too small or too thin.
@@ -67,10 +71,10 @@ def find_patches(levels: list[Level], spacing: int, budget: int) -> Patches:
     Args:
         levels: From `pyramid`.
         spacing: Level pixels within which there is one patch.
-        budget: The most patches; a level's share grows with the square root of its corners.
+        budget: The most patches, shared among levels as `LEVEL_SHARE` says.
     """
     found = [_corners(level, spacing) for level in levels]
-    weights = np.sqrt([len(saliency) for _, saliency, _ in found])
+    weights = np.power([len(saliency) for _, saliency, _ in found], LEVEL_SHARE)
     parts = []
     remaining, weight_left = float(budget), float(weights.sum())
     # Coarsest first: what a small level cannot use of its share goes to the finer ones.
