@@ -26,6 +26,7 @@ from localmatch.descriptor import synthetic
 from localmatch.descriptor.augment import ViewMaker, Views, cut_window
 from localmatch.descriptor.network import DescriptorNet, read_at
 from localmatch.descriptor.weights import save_weights
+from localmatch.files import replacing
 
 TEMPERATURE = 0.06
 """Softmax temperature of InfoNCE; lower looks at harder negatives only."""
@@ -167,9 +168,8 @@ def _save_checkpoint(
         "recipe": asdict(recipe),
         "step": step,
     }
-    beside = path.with_name(path.name + ".tmp")
-    torch.save(state, beside)
-    beside.replace(path)
+    with replacing(path) as beside:
+        torch.save(state, beside)
 
 
 def _resume(path: Path, network: DescriptorNet, optimiser: torch.optim.Optimizer, recipe: Recipe) -> int:

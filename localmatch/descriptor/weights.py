@@ -14,6 +14,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from localmatch.descriptor.network import DescriptorNet
 from localmatch.errors import WeightsError
+from localmatch.files import replacing
 
 SHIPPED = Path(__file__).with_name("localmatch-v1.safetensors")
 """The weights that come with the package."""
@@ -69,9 +70,8 @@ def save_weights(network: DescriptorNet, path: Path, record: str) -> str:
     """Write the weights of a network as safetensors, with a record of how they came; returns the file's SHA-256."""
     # One entry: safetensors writes several in random order, and equal weights shall be equal files.
     data = save({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, {"record": record})
-    beside = path.with_name(path.name + ".tmp")
-    beside.write_bytes(data)
-    beside.replace(path)
+    with replacing(path) as beside:
+        beside.write_bytes(data)
     return hashlib.sha256(data).hexdigest()
 
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from localmatch.errors import CorruptIndexError, IncompatibleIndexError, IndexError_
+from localmatch.files import replacing
 
 FORMAT = 2
 """Version of the layout; another one is refused."""
@@ -115,12 +116,10 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Replace the manifest atomically and durably, then sweep parts that it does not list."""
     record = _record(manifest)
     text = json.dumps(record | {"digest": _digest(record)}, indent=1)
-    beside = folder / "manifest.json.tmp"
-    with beside.open("w") as file:
+    with replacing(folder / "manifest.json") as beside, beside.open("w") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    beside.replace(folder / "manifest.json")
     _sync(folder)
     _sweep(folder, manifest)
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader
 
+from localmatch.files import replacing
 from localmatch.images import printable
 from localmatch.overlay import COLOURS, outlines
 from localmatch.report.pictures import PICTURED
@@ -34,9 +35,8 @@ def write_page(folder: Path, records: Sequence[dict[str, Any]], summary: dict[st
         style=(Path(__file__).with_name("page.css")).read_text(),
         script=(Path(__file__).with_name("page.js")).read_text(),
     )
-    beside = folder / "index.html.tmp"
-    beside.write_text(html, encoding="utf-8", errors="backslashreplace")
-    beside.replace(folder / "index.html")
+    with replacing(folder / "index.html") as beside:
+        beside.write_text(html, encoding="utf-8", errors="backslashreplace")
 
 
 def _view(folder: Path, record: dict[str, Any], alpha: float) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import localmatch
 from localmatch.api import Index
 from localmatch.calibration import check_alpha
 from localmatch.errors import ImageError, LocalmatchError
+from localmatch.files import replacing
 from localmatch.images import Skipped, Source, expand
 from localmatch.index.build import Progress
 from localmatch.kernels import backends
@@ -73,7 +74,8 @@ def write_report(
                 progress(item.name)
     records = list(done.values())
     summary = _summary(index, records, settings)
-    _write_atomically(folder / "summary.json", json.dumps(summary, indent=1))
+    with replacing(folder / "summary.json") as beside:
+        beside.write_text(json.dumps(summary, indent=1))
     write_page(folder, records, summary)
     return summary
 
@@ -124,7 +126,8 @@ def _resume(folder: Path, settings: dict[str, Any], overwrite: bool) -> dict[str
             )
         if not same:
             results.unlink()
-    _write_atomically(marker, json.dumps(settings, indent=1))
+    with replacing(marker) as beside:
+        beside.write_text(json.dumps(settings, indent=1))
     done: dict[str, dict[str, Any]] = {}
     for line in _whole_lines(results):
         record = json.loads(line)
@@ -139,7 +142,8 @@ def _whole_lines(results: Path) -> Iterator[str]:
     text = results.read_text()
     whole = text[: text.rfind("\n") + 1]
     if whole != text:
-        _write_atomically(results, whole)
+        with replacing(results) as beside:
+            beside.write_text(whole)
     yield from whole.splitlines()
 
 
@@ -164,9 +168,3 @@ def _summary(index: Index, records: Sequence[dict[str, Any]], settings: dict[str
             "backends": [backend.name for backend in backends() if backend.live],
         },
     }
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    beside = path.with_name(path.name + ".tmp")
-    beside.write_text(text)
-    beside.replace(path)
