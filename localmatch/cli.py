@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from localmatch.api import REFERENCE_BUDGET, Index
+from localmatch.console import bar_of_work, console, progress, tell_index, tell_report
 from localmatch.errors import LocalmatchError
-from localmatch.images import printable as _shown
+from localmatch.images import printable
+from localmatch.kernels import backends as list_backends
 
 FAILED, FLAGGED = 1, 3
 """Exit codes besides 0 (done) and 2 (usage)."""
-
-SHOWN_SKIPPED = 20
-"""Skipped inputs named on the screen; all are counted."""
 
 app = typer.Typer(
     help="Find the regions that a generated image copied from a training set.",
@@ -33,7 +28,6 @@ app = typer.Typer(
 )
 index_app = typer.Typer(help="Build and keep an index of training images.", no_args_is_help=True)
 app.add_typer(index_app, name="index")
-console = Console(stderr=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON to stdout.")]
 Weights = Annotated[Path | None, typer.Option(help="Descriptor weights other than the shipped ones.")]
@@ -47,7 +41,9 @@ Inputs = Annotated[
 def index_build(
     inputs: Inputs,
     output: Annotated[Path, typer.Option("--output", "-o", help="The index folder to make.")],
-    budget: Annotated[int, typer.Option(min=50, help="Patches an image: more find smaller regions.")] = 1650,
+    budget: Annotated[
+        int, typer.Option(min=50, help="Patches an image: more find smaller regions.")
+    ] = REFERENCE_BUDGET,
     shard_images: Annotated[
         int, typer.Option(min=1, help="Images a shard: bounds memory and what a kill loses.")
     ] = 2048,
@@ -55,22 +51,18 @@ def index_build(
     as_json: Json = False,
 ) -> None:
     """Build an index of training images; run it again to go on after a kill."""
-    from localmatch import Index
-
-    with _progress("indexing", inputs) as advance:
+    with progress("indexing", inputs) as advance:
         index = Index.build(inputs, output, budget=budget, shard_images=shard_images, weights=weights, progress=advance)
-    _done(index, as_json)
+    tell_index(index, as_json)
 
 
 @index_app.command("add", epilog="Example: `localmatch index add train.lmx more_photos/`")
 def index_add(index: IndexPath, inputs: Inputs, weights: Weights = None, as_json: Json = False) -> None:
     """Add training images; those already there are passed over."""
-    from localmatch import Index
-
     opened = Index.open(index, weights)
-    with _progress("indexing", inputs) as advance:
+    with progress("indexing", inputs) as advance:
         opened.add(inputs, progress=advance)
-    _done(opened, as_json)
+    tell_index(opened, as_json)
 
 
 @index_app.command("remove", epilog="Example: `localmatch index remove train.lmx photos/artist_7/ --compact`")
@@ -81,8 +73,6 @@ def index_remove(
     weights: Weights = None,
 ) -> None:
     """Remove images: searches forget them at once."""
-    from localmatch import Index
-
     opened = Index.open(index, weights)
     removed = opened.remove(paths)
     if compact:
@@ -98,8 +88,6 @@ def index_remove(
 @index_app.command("compact", epilog="Example: `localmatch index compact train.lmx`")
 def index_compact(index: IndexPath, weights: Weights = None) -> None:
     """Erase the descriptors of removed images from disk."""
-    from localmatch import Index
-
     opened = Index.open(index, weights)
     opened.compact()
     console.print(f"{index}: {opened.info()['images']} images, {opened.info()['bytes'] / 1e6:.1f} MB")
@@ -113,12 +101,10 @@ def index_info(
     as_json: Json = False,
 ) -> None:
     """Counts, settings and digests of an index."""
-    from localmatch import Index
-
     opened = Index.open(index, weights)
     if names:
         for name in opened.names():
-            print(json.dumps(name) if as_json else _shown(name))
+            print(json.dumps(name) if as_json else printable(name))
     elif as_json:
         print(json.dumps(opened.info()))
     else:
@@ -129,8 +115,6 @@ def index_info(
 @index_app.command("verify", epilog="Example: `localmatch index verify train.lmx`")
 def index_verify(index: IndexPath, weights: Weights = None) -> None:
     """Check digests, counts and graphs of an index."""
-    from localmatch import Index
-
     count = Index.open(index, weights).verify()
     console.print(f"{index}: sound, {count} images")
 
@@ -138,12 +122,10 @@ def index_verify(index: IndexPath, weights: Weights = None) -> None:
 @app.command(epilog="Example: `localmatch calibrate train.lmx clean_photos/`")
 def calibrate(index: IndexPath, inputs: Inputs, weights: Weights = None, as_json: Json = False) -> None:
     """Learn the false-alarm rate from images known not to be in the training set."""
-    from localmatch import Index
-
     opened = Index.open(index, weights)
-    with _progress("calibrating", inputs, passes=2) as advance:
+    with progress("calibrating", inputs, passes=2) as advance:
         opened.calibrate(inputs, progress=advance)
-    _done(opened, as_json)
+    tell_index(opened, as_json)
 
 
 @app.command(epilog="Example: `localmatch audit generated/ --index train.lmx -o report/ --fail-on-flag`")
@@ -158,15 +140,14 @@ def audit(
     as_json: Json = False,
 ) -> None:
     """Audit generated images and write the report; run it again to go on after a kill."""
-    from localmatch import Index
     from localmatch.report import write_report
 
     opened = Index.open(index, weights)
-    with _progress("auditing", generated) as advance:
+    with progress("auditing", generated) as advance:
         summary = write_report(opened, generated, output, alpha=alpha, overwrite=overwrite, progress=advance)
     if as_json:
         print(json.dumps(summary))
-    _tell_report(summary, output)
+    tell_report(summary, output)
     if fail_on_flag and summary["flagged"]:
         raise typer.Exit(FLAGGED)
 
@@ -178,16 +159,14 @@ def demo(
     """Build, calibrate and audit on scikit-image's bundled photos, with copies planted in them."""
     from localmatch.demo import run
 
-    with _progress("demo", None) as advance:
+    with progress("demo", None) as advance:
         summary = run(output, advance)
-    _tell_report(summary, output / "report")
+    tell_report(summary, output / "report")
 
 
 @app.command(epilog="Example: `localmatch backends --json`")
 def backends(as_json: Json = False) -> None:
     """Which kernel backends are live, and why the others are not."""
-    from localmatch.kernels import backends as list_backends
-
     found = list_backends()
     if as_json:
         print(json.dumps([{"name": b.name, "live": b.live, "reason": b.reason, "detail": b.detail} for b in found]))
@@ -215,7 +194,7 @@ def train_descriptor(
         found = [path for number, path in enumerate(sorted(found)) if number % hold_out_every]
     if not found:
         raise LocalmatchError(f"no images in {', '.join(map(str, inputs))}: name image files or folders with some.")
-    with _bar() as bar:
+    with bar_of_work() as bar:
         task = bar.add_task("training", total=steps)
 
         def report(step: int, loss: float, rank1: float) -> None:
@@ -234,56 +213,5 @@ def main() -> None:
         app()
     except (LocalmatchError, OSError) as error:
         console.print("error:", style="red", end=" ")
-        console.print(_shown(str(error)), highlight=False, markup=False)
+        console.print(printable(str(error)), highlight=False, markup=False)
         sys.exit(FAILED)
-
-
-def _bar() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
-        console=console,
-    )  # fmt: skip
-
-
-@contextmanager
-def _progress(what: str, inputs: list[Path] | None, passes: int = 1) -> Iterator[Callable[[str], None]]:
-    """A progress bar over all inputs; gives the function that advances it."""
-    from localmatch.images import expand
-
-    total = None if inputs is None else passes * sum(1 for _ in expand(inputs))
-    with _bar() as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda name: bar.update(task, advance=1, description=f"{what} {_short(name)}")
-
-
-def _short(name: str) -> str:
-    """The end of a name, safe for a progress bar, which reads brackets as markup."""
-    return _shown(os.path.basename(name))[-30:].replace("[", "(").replace("]", ")")
-
-
-def _done(index: Any, as_json: bool) -> None:
-    """What was passed over and what the index now holds."""
-    for one in index.skipped[:SHOWN_SKIPPED]:
-        console.print(_shown(f"skipped {one.name}: {one.reason}"), style="yellow", highlight=False, markup=False)
-    info = index.info()
-    more = len(index.skipped) - SHOWN_SKIPPED
-    if more > 0:
-        console.print(f"... and {more} more", style="yellow")
-    console.print(
-        f"{info['path']}: {info['images']} images, {info['patches']} patches, {info['bytes'] / 1e6:.1f} MB, "
-        f"{len(index.skipped)} inputs skipped, "
-        + (f"calibrated on {info['clean_images']} clean images" if info["calibrated"] else "not calibrated")
-    )
-    if as_json:
-        print(json.dumps(info | {"skipped": [{"name": s.name, "reason": s.reason} for s in index.skipped]}))
-
-
-def _tell_report(summary: dict[str, Any], output: Path) -> None:
-    counts = f"{summary['queries']} images audited, {summary['errors']} unreadable"
-    if summary["calibrated"]:
-        console.print(f"{counts}, {summary['flagged']} flagged at a false-alarm rate of {summary['settings']['alpha']}")
-    else:
-        console.print(
-            f"{counts}; [yellow]not calibrated: scores only, no p-values. Run: {summary['calibrate_command']}"
-        )
-    console.print(f"report: {output / 'index.html'}")
