@@ -15,7 +15,6 @@ from localmatch import verification
 from localmatch.alignments import choose_candidates, find_alignments
 from localmatch.descriptor.encode import encode_query
 from localmatch.descriptor.network import DescriptorNet
-from localmatch.geometry import Affine
 from localmatch.heatmap import smooth_evidence
 from localmatch.index.lists import Lists
 from localmatch.index.shard import Shard
@@ -86,31 +85,30 @@ def find_regions(searcher: Searcher, image: NDArray[np.uint8]) -> tuple[NDArray[
     alignments = find_alignments(neighbours, find_peaks(neighbours, PEAKS))
     candidates = _screened(searcher, encoded, choose_candidates(alignments, SCREENED, EACH))
     support, distinct = verification.query_structure(encoded)
-    affines, parts = [], []
+    parts: list[Part] = []
     for owner, candidate in enumerate(candidates):
         verified = _verify(searcher, encoded, neighbours, candidate)
         smooth = smooth_evidence(verified.evidence, support)
         heatmap = np.maximum(heatmap, smooth)
-        affines.append(verified.affine)
         parts += find_parts(owner, smooth, support, distinct, verified)
     regions = [
-        _region(searcher, part, affines[part.owner], candidates[part.owner], [candidates[owner] for owner in also])
+        _region(searcher, part, candidates[part.owner], [candidates[owner] for owner in also])
         for part, also in keep_strongest(parts)
     ]
     return heatmap, regions
 
 
-def _region(searcher: Searcher, part: Part, affine: Affine, candidate: Candidate, also: Sequence[Candidate]) -> Region:
+def _region(searcher: Searcher, part: Part, candidate: Candidate, also: Sequence[Candidate]) -> Region:
     """A part of a heatmap as a user sees it; `also` are the alignments that show the same."""
     reference = searcher.reference(candidate.alignment.reference)
-    query_box, reference_box = boxes(part.mask, affine, (int(reference["width"]), int(reference["height"])))
+    query_box, reference_box = boxes(part.mask, part.affine, (int(reference["width"]), int(reference["height"])))
     return Region(
         reference=str(reference["name"]),
         reference_id=candidate.alignment.reference,
         query_box=query_box,
         reference_box=reference_box,
-        affine=affine,
-        mirrored=bool(np.linalg.det(affine[:, :2]) < 0),
+        affine=part.affine,
+        mirrored=bool(np.linalg.det(part.affine[:, :2]) < 0),
         mask=part.mask,
         score=part.score,
         p_value=None,

@@ -155,17 +155,32 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Mapping:
+    """Where positions of a query lie on a reference.
+
+    Attributes:
+        affine: (2, 3) float64 query -> reference.
+        flow: (h, w, 2) float32, by how many query pixels the pixels of a box of the query move before that; or None.
+        corner: (x, y) query pixel in the corner of that box; beyond it, its outermost pixels count.
+    """
+
+    affine: NDArray[np.float64]
+    flow: NDArray[np.float32] | None = None
+    corner: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True)
 class Verified:
     """What the dense comparison says of an alignment, on the query's own pixels.
 
     Attributes:
-        affine: (2, 3) float64 query -> reference, refined.
+        mapping: Query -> reference, refined.
         evidence: (H, W) float32 in [0, 1], calibrated, that a pixel shows what the aligned reference shows.
         registered: (L, H, W) float32 in [0, 1], whether it is in exact register, judged on L levels.
         correlation: (H, W) float32 in [-1, 1], correlation with the aligned reference; 0 where that is unknown.
     """
 
-    affine: NDArray[np.float64]
+    mapping: Mapping
     evidence: NDArray[np.float32]
     registered: NDArray[np.float32]
     correlation: NDArray[np.float32]

@@ -11,6 +11,8 @@ from scipy import ndimage
 
 from localmatch.geometry import Affine, project
 from localmatch.records import Box, Verified
+from localmatch.structure import texture
+from localmatch.warping import affine_within
 
 THRESHOLD = 0.5
 """Heat over which a pixel belongs to a region."""
@@ -32,6 +34,9 @@ FREE_CORNERS, CORNER_RADIUS = 3, 12
 """An affine map brings any three corners into register with any three others: the three strongest of a part, with what
 is within the radius in pixels, are no evidence. Only what agrees beyond them counts."""
 
+FREE_CORNERS_OF_FLOW = 12
+"""The same where a flow bends the affine map."""
+
 MIN_EVIDENCE, MIN_SCORE = 1.0, 0.005
 """Parts whose heat * support sums to less (in units of score), or of a lower score, are not reported."""
 
@@ -48,12 +53,14 @@ class Part:
         mask: (H, W) bool.
         score: See `SCORE_PIXELS`.
         correlation: Mean over the part, weighted by support.
+        affine: (2, 3) float64 query -> reference, of the part.
     """
 
     owner: int
     mask: NDArray[np.bool_]
     score: float
     correlation: float
+    affine: Affine
 
 
 def find_parts(
@@ -78,23 +85,26 @@ def find_parts(
     numbers = np.arange(1, count + 1)
     enough = ndimage.sum_labels(heatmap * support, labels, numbers) >= MIN_EVIDENCE * SCORE_PIXELS
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * MARGIN + 1, 2 * MARGIN + 1))
+    corners = FREE_CORNERS
+    if verified.mapping.flow is not None:
+        corners, distinct = FREE_CORNERS_OF_FLOW, texture(distinct)
     weighted = heatmap * distinct
     parts = []
     for number in numbers[enough]:
         filled = ndimage.binary_fill_holes(labels == number)
         mask = cv2.dilate(filled.astype(np.uint8), kernel) > 0
-        evidence = _beyond_affine(np.where(filled, weighted, 0)) / SCORE_PIXELS
+        evidence = _without_corners(np.where(filled, weighted, 0), corners) / SCORE_PIXELS
         score = evidence * _register(mask, distinct, verified.registered) ** REGISTER_POWER
         if score >= MIN_SCORE:
             correlation = float(np.average(verified.correlation, weights=support * mask + 1e-9))
-            parts.append(Part(owner, mask, score, correlation))
+            parts.append(Part(owner, mask, score, correlation, affine_within(mask, verified.mapping)))
     return parts
 
 
-def _beyond_affine(evidence: NDArray[np.float32]) -> float:
+def _without_corners(evidence: NDArray[np.float32], count: int) -> float:
     """Sum of the evidence (H, W) without its strongest corners, see `FREE_CORNERS`."""
     rest = evidence.copy()
-    for _ in range(FREE_CORNERS):
+    for _ in range(count):
         _, _, _, (x, y) = cv2.minMaxLoc(cv2.GaussianBlur(rest, (0, 0), CORNER_RADIUS / 3))
         cv2.circle(rest, (x, y), CORNER_RADIUS, 0, -1)
     return float(rest.sum())

@@ -11,14 +11,13 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from localmatch.descriptor.network import LocalContrastNorm
-from localmatch.geometry import Affine, compose, invert, level_frame, scale_of
+from localmatch.geometry import Affine, compose, invert, level_frame
 from localmatch.kernels import local_zncc
 from localmatch.kernels.zncc import ONE
-from localmatch.records import Level
+from localmatch.records import Level, Mapping
 from localmatch.views import View
+from localmatch.warping import normalised, warp
 
 REGISTER_LEVELS = (-1, 1)
 """Register is judged on the finest level from each of these indices on: the first is the sharper judge, the second sees
@@ -71,12 +70,12 @@ def _maximise_correlation(view: View, reference: list[Level], affine: Affine, ma
     level = next(
         (one for one in view.finest(0, len(view.levels)) if min(one.gray.shape) <= ECC_SHORT_SIDE), view.levels[-1]
     )
-    warped, inside = warp(reference, level, affine)
+    warped, inside = warp(reference, level, Mapping(affine))
     flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
     chosen = cv2.warpAffine(mask, view.pixel_frame(level), inside.shape[::-1], flags=flags) * inside
     if chosen.sum() < ECC_PIXELS:
         return None
-    own, other = _normalised(level.gray, warped)
+    own, other = normalised(level.gray, warped)
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, ECC_ROUNDS, 1e-4)
     start = np.eye(2, 3, dtype=np.float32)
     try:
@@ -99,33 +98,55 @@ def registered(view: View, reference: list[Level], affine: Affine) -> NDArray[np
 def _registered_on(view: View, level: Level, reference: list[Level], affine: Affine) -> NDArray[np.float32]:
     """`registered` on one level, (h, w).
 
-    The displacement that is left is the Lucas-Kanade step (IJCAI 1981) on contrast-normalised pixels, believed where
-    it explains the difference of the images.
+    The displacement that is left is believed where it explains the difference of the images.
     """
-    warped, _ = warp(reference, level, affine)
-    own, other = _normalised(level.gray, warped)
-    both = (own + other) / 2
-    dx, dy = (cv2.Sobel(both, cv2.CV_32F, *order, ksize=3) / 8 for order in ((1, 0), (0, 1)))
-    difference = other - own
-
-    def around(values: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.asarray(cv2.GaussianBlur(values, (0, 0), REGISTER_WINDOW), np.float32)
-
-    xx, yy, xy = around(dx * dx) + 1e-4, around(dy * dy) + 1e-4, around(dx * dy)
-    xt, yt = around(dx * difference), around(dy * difference)
-    determinant = xx * yy - xy * xy
-    u, v = (xy * yt - yy * xt) / determinant, (xy * xt - xx * yt) / determinant
-    unexplained = around((difference + dx * u + dy * v) ** 2) / (around(own * own) + 1e-3)
-    exact = (np.hypot(u * level.scale[0], v * level.scale[1]) < REGISTER_ERROR) & (unexplained < REGISTER_UNEXPLAINED)
+    warped, _ = warp(reference, level, Mapping(affine))
+    own, other = normalised(level.gray, warped)
+    step, unexplained = displacement(own, other, REGISTER_WINDOW)
+    exact = (np.hypot(*(step * level.scale).transpose(2, 0, 1)) < REGISTER_ERROR) & (unexplained < REGISTER_UNEXPLAINED)
     frame = view.pixel_frame(level)
     pixels = cv2.warpAffine(exact.astype(np.float32), frame, view.size, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(pixels, np.float32)
 
 
-def correlation(view: View, reference: list[Level], affine: Affine) -> NDArray[np.float32]:
+def displacement(
+    own: NDArray[np.float32],
+    other: NDArray[np.float32],
+    window: float,
+    weight: NDArray[np.float32] | None = None,
+    damping: float = 1e-4,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """How pixels of `other` are displaced against `own`: the Lucas-Kanade step (IJCAI 1981).
+
+    Args:
+        own, other: (h, w) contrast-normalised images.
+        window: Standard deviation, in pixels, of the Gaussian window in which the displacement is constant.
+        weight: (h, w) of the pixels; None for equal ones.
+        damping: Gradient energy at which the displacement is halved.
+
+    Returns:
+        step: (h, w, 2) float32 (x, y), in pixels.
+        unexplained: (h, w) float32, the share of the difference of the images that it does not explain.
+    """
+    both, difference = (own + other) / 2, other - own
+    dx, dy = (cv2.Sobel(both, cv2.CV_32F, *order, ksize=3) / 8 for order in ((1, 0), (0, 1)))
+
+    def around(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(cv2.GaussianBlur(values if weight is None else weight * values, (0, 0), window), np.float32)
+
+    least = damping if weight is None else damping * around(np.ones_like(own))
+    xx, yy, xy = around(dx * dx) + least, around(dy * dy) + least, around(dx * dy)
+    xt, yt = around(dx * difference), around(dy * difference)
+    determinant = xx * yy - xy * xy
+    u, v = (xy * yt - yy * xt) / determinant, (xy * xt - xx * yt) / determinant
+    unexplained = around((difference + dx * u + dy * v) ** 2) / (around(own * own) + 1e-3)
+    return np.dstack([u, v]), unexplained
+
+
+def correlation(view: View, reference: list[Level], mapping: Mapping) -> NDArray[np.float32]:
     """How well the pixels of a view correlate with the aligned reference, brightness and contrast apart, (h, w)."""
     (level,) = view.finest(CORRELATED_FROM, 1)
-    warped, inside = warp(reference, level, affine)
+    warped, inside = warp(reference, level, mapping)
     own, other = ((one * 255).round().clip(0, 255).astype(np.uint8) for one in (level.gray.numpy(), warped))
     images = torch.from_numpy(own), torch.from_numpy(other)
     found = local_zncc(*images, torch.from_numpy(inside), CORRELATED_RADIUS)
@@ -133,31 +154,3 @@ def correlation(view: View, reference: list[Level], affine: Affine) -> NDArray[n
         found.numpy().astype(np.float32) / ONE, view.pixel_frame(level), view.size, borderMode=cv2.BORDER_REPLICATE
     )
     return np.asarray(pixels, np.float32)
-
-
-def warp(
-    reference: list[Level], level: Level, affine: Affine, around: int = 0
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """The reference as it would look on a query level, (h, w) gray, and whether each pixel lies on the reference.
-
-    Args:
-        reference: Pyramid of the reference.
-        level: Level of the query, or a part of it.
-        affine: (2, 3) query -> reference.
-        around: Level pixels by which the result is larger on each side.
-    """
-    wanted = level.index + 2 * np.log2(scale_of(affine))
-    # Rather a source a little too fine than one too coarse.
-    source = min(reference, key=lambda one: abs(one.index + 0.25 - wanted))
-    matrix = compose(invert(level_frame(source)), compose(affine, level_frame(level, -around, -around)))
-    size = level.gray.shape[1] + 2 * around, level.gray.shape[0] + 2 * around
-    gray, flags = source.gray.numpy(), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    warped = cv2.warpAffine(gray, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    inside = cv2.warpAffine(np.ones_like(gray), matrix, size, flags=flags, borderMode=cv2.BORDER_CONSTANT)
-    return np.asarray(warped, np.float32), inside > 0.5
-
-
-def _normalised(query: Tensor, warped: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Both images as the network sees them: without local brightness and contrast."""
-    pair = LocalContrastNorm()(torch.stack([query, torch.from_numpy(warped)])[:, None])[:, 0].numpy()
-    return pair[0], pair[1]

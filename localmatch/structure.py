@@ -15,6 +15,10 @@ HALF_CONTRAST = 4 / 255
 CONTRAST_WINDOW, ROUNDNESS_WINDOW = 15, 3.0
 """Side of the window of contrast, and standard deviation of the Gaussian one of the structure tensor, in pixels."""
 
+TEXTURE_WINDOW, TEXTURE_FROM, TEXTURE_TO = 12.0, 0.15, 0.3
+"""Standard deviation in pixels of the Gaussian window in which texture is looked for, and the mean of what is distinct
+there at which it begins and is full. Single corners, as of logos, are no texture."""
+
 
 def structure(gray: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """What there is to compare in an image, (h, w) float32 in [0, 1].
@@ -33,3 +37,13 @@ def structure(gray: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[n
     xx, yy, xy = (cv2.GaussianBlur(one, (0, 0), ROUNDNESS_WINDOW) for one in (dx * dx, dy * dy, dx * dy))
     roundness = 4 * (xx * yy - xy * xy) / (np.square(xx + yy) + 1e-12)
     return np.asarray(support, np.float32), np.asarray(support * roundness.clip(0), np.float32)
+
+
+def texture(distinct: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What is distinct among much that is, (h, w) float32 in [0, 1): a flow can bring any outline onto any other.
+
+    Args:
+        distinct: (h, w), from `structure`.
+    """
+    around = cv2.GaussianBlur(distinct, (0, 0), TEXTURE_WINDOW)
+    return np.asarray(distinct * ((around - TEXTURE_FROM) / (TEXTURE_TO - TEXTURE_FROM)).clip(0, 1), np.float32)

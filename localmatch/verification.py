@@ -14,17 +14,19 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from localmatch import flow
 from localmatch.descriptor.encode import QUANTISATION, dense_map, quantise
 from localmatch.descriptor.network import STRIDE, DescriptorNet
-from localmatch.geometry import Affine
+from localmatch.flow import find_flow, same_pixels
 from localmatch.kernels import compare_maps, splat_evidence
 from localmatch.kernels.compare import ONE
 from localmatch.kernels.splat import PEAK, SUBPIXEL
 from localmatch.patches import PATCH
-from localmatch.records import Alignment, Box, Encoded, Level, Neighbours, Verified
-from localmatch.registration import correlation, refine, warp
+from localmatch.records import Alignment, Box, Encoded, Level, Mapping, Neighbours, Verified
+from localmatch.registration import correlation, refine
 from localmatch.structure import structure
 from localmatch.views import View, view_of
+from localmatch.warping import warp
 
 SCREEN_FROM, SCREEN_LEVELS = 0, 2
 """The first look is at the two finest levels from this index on, which also tell where to refine the alignment."""
@@ -51,6 +53,9 @@ AROUND = 4
 BORDER = 3
 """Cells at the edge of an image whose descriptors see more padding than image."""
 
+BENT = 0.6
+"""Where a smaller share of what looks alike is in exact register, it may be that the copy was bent."""
+
 UNKNOWN_REGISTER = 0.7
 """Share of exact register taken for a reference that cannot be read any more."""
 
@@ -59,7 +64,7 @@ def screen(network: DescriptorNet, encoded: Encoded, reference: list[Level], ali
     """A first look at an alignment, at its own box only: the upper-quartile similarity there, about 0 to 1."""
     view = view_of(encoded, alignment.box)
     looks = [
-        _similarity(network, view, level, reference, alignment.affine, SCREEN_SEARCH)
+        _similarity(network, view, level, reference, Mapping(alignment.affine), SCREEN_SEARCH)
         for level in view.finest(SCREEN_FROM, SCREEN_LEVELS)
     ]
     return max(float(np.percentile(look, 75)) for look in looks)
@@ -68,11 +73,17 @@ def screen(network: DescriptorNet, encoded: Encoded, reference: list[Level], ali
 def verify(network: DescriptorNet, encoded: Encoded, reference: list[Level], alignment: Alignment) -> Verified:
     """Refine an alignment and compare every pixel."""
     view = view_of(encoded, _extent(network, encoded, reference, alignment))
-    alike = [
-        view.to_pixels(_trusted(_similarity(network, view, one, reference, alignment.affine, SCREEN_SEARCH)), one)
-        for one in view.finest(SCREEN_FROM, SCREEN_LEVELS)
-    ]
-    affine, registered = refine(view, reference, alignment.affine, np.mean(alike, axis=0) > MATCHING)
+    alike = _alike(network, view, reference, Mapping(alignment.affine))
+    affine, registered = refine(view, reference, alignment.affine, alike)
+    mapping = Mapping(affine)
+    if _share(registered, alike) < BENT:
+        bent = find_flow(view, reference, mapping, alike, flow.COARSE)
+        # A bent copy comes into sight as the flow brings it nearer.
+        alike = _alike(network, view, reference, bent)
+        bent = find_flow(view, reference, bent, alike, flow.FINE)
+        same = same_pixels(view, reference, bent)
+        if _share(same, alike) > _share(registered, alike):
+            mapping, registered = bent, same
 
     def whole(part: NDArray[np.float32]) -> NDArray[np.float32]:
         out = np.zeros((*part.shape[:-2], *encoded.size[::-1]), np.float32)
@@ -80,18 +91,32 @@ def verify(network: DescriptorNet, encoded: Encoded, reference: list[Level], ali
         return out
 
     return Verified(
-        affine,
-        evidence=whole(_compare(network, view, reference, affine)),
+        mapping,
+        evidence=whole(_compare(network, view, reference, mapping)),
         registered=whole(registered),
-        correlation=whole(correlation(view, reference, affine)),
+        correlation=whole(correlation(view, reference, mapping)),
     )
+
+
+def _alike(network: DescriptorNet, view: View, reference: list[Level], mapping: Mapping) -> NDArray[np.bool_]:
+    """Which pixels of a view look like the warped reference, (h, w)."""
+    similar = [
+        view.to_pixels(_trusted(_similarity(network, view, level, reference, mapping, SCREEN_SEARCH)), level)
+        for level in view.finest(SCREEN_FROM, SCREEN_LEVELS)
+    ]
+    return np.asarray(np.mean(similar, axis=0) > MATCHING, bool)
+
+
+def _share(registered: NDArray[np.float32], alike: NDArray[np.bool_]) -> float:
+    """Share of the pixels that look alike that are in register, on the level (L, h, w) where it is highest."""
+    return float((registered * alike).sum((1, 2)).max() / max(int(alike.sum()), 1))
 
 
 def _extent(network: DescriptorNet, encoded: Encoded, reference: list[Level], alignment: Alignment) -> Box:
     """The query box that an alignment may explain: what is alike at a coarse level and touches its own box."""
     view = view_of(encoded, (0, 0, *encoded.size))
     (level,) = view.finest(EXTENT_FROM, 1)
-    alike = _similarity(network, view, level, reference, alignment.affine, SCREEN_SEARCH) > EXTENT_ALIKE
+    alike = _similarity(network, view, level, reference, Mapping(alignment.affine), SCREEN_SEARCH) > EXTENT_ALIKE
     (sx, sy), (x0, y0, x1, y1) = np.array(level.scale) * STRIDE, alignment.box
     own = np.s_[int(y0 / sy) : int(y1 / sy) + 2, int(x0 / sx) : int(x1 / sx) + 2]
     alike[own] = True
@@ -101,13 +126,13 @@ def _extent(network: DescriptorNet, encoded: Encoded, reference: list[Level], al
     return left, top, columns.stop * sx + EXTENT_MARGIN, rows.stop * sy + EXTENT_MARGIN
 
 
-def _compare(network: DescriptorNet, view: View, reference: list[Level], affine: Affine) -> NDArray[np.float32]:
+def _compare(network: DescriptorNet, view: View, reference: list[Level], mapping: Mapping) -> NDArray[np.float32]:
     """Calibrated evidence, (h, w) float32 in [0, 1], of the pixels of a view."""
     total = np.zeros(view.size[::-1], np.float32)
     levels = view.finest(FINE_FROM, len(FINE_WEIGHTS))
     weights = FINE_WEIGHTS[: len(levels)]
     for level, weight in zip(levels, weights, strict=True):
-        similarity = _trusted(_similarity(network, view, level, reference, affine, FINE_SEARCH))
+        similarity = _trusted(_similarity(network, view, level, reference, mapping, FINE_SEARCH))
         total += weight / sum(weights) * view.to_pixels(similarity, level)
     return np.asarray(1 / (1 + np.exp((CENTRE - total) / WIDTH)), np.float32)
 
@@ -133,7 +158,7 @@ def stored_patches(encoded: Encoded, alignment: Alignment, neighbours: Neighbour
     )
     evidence = 1 - np.exp(-heat[0].numpy().astype(np.float32) / PEAK)
     return Verified(
-        alignment.affine,
+        Mapping(alignment.affine),
         evidence,
         registered=np.full_like(evidence, UNKNOWN_REGISTER)[None],
         correlation=np.zeros_like(evidence),
@@ -142,7 +167,7 @@ def stored_patches(encoded: Encoded, alignment: Alignment, neighbours: Neighbour
 
 @torch.inference_mode()
 def _similarity(
-    network: DescriptorNet, view: View, level: Level, reference: list[Level], affine: Affine, radius: int
+    network: DescriptorNet, view: View, level: Level, reference: list[Level], mapping: Mapping, radius: int
 ) -> NDArray[np.float32]:
     """Best cosine similarity of each query cell with the warped reference's cells within a search window.
 
@@ -150,7 +175,7 @@ def _similarity(
         (h, w) float32; 0 where the reference does not reach.
     """
     own = view.maps[level.index]
-    warped, inside = warp(reference, level, affine, AROUND * STRIDE)
+    warped, inside = warp(reference, level, mapping, AROUND * STRIDE)
     other = quantise(dense_map(network, torch.from_numpy(warped)).permute(1, 2, 0))
     place = torch.tensor([[[ONE, 0, AROUND * ONE], [0, ONE, AROUND * ONE]]], dtype=torch.int32)
     best, _ = compare_maps(torch.from_numpy(own), torch.from_numpy(other), place, radius)

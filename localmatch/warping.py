@@ -1,0 +1,75 @@
+"""References as they would look on a query: warped by an affine map and, where there is one, by a flow before it."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from localmatch.descriptor.network import LocalContrastNorm
+from localmatch.geometry import Affine, compose, fit_affine, invert, level_frame, project, scale_of
+from localmatch.records import Level, Mapping
+
+
+def warp(
+    reference: list[Level], level: Level, mapping: Mapping, around: int = 0
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The reference as it would look on a query level, (h, w) gray, and whether each pixel lies on the reference.
+
+    Args:
+        reference: Pyramid of the reference.
+        level: Level of the query, or a part of it.
+        mapping: Query -> reference.
+        around: Level pixels by which the result is larger on each side.
+    """
+    wanted = level.index + 2 * np.log2(scale_of(mapping.affine))
+    # Rather a source a little too fine than one too coarse.
+    source = min(reference, key=lambda one: abs(one.index + 0.25 - wanted))
+    onto = compose(invert(level_frame(source)), mapping.affine)
+    frame = level_frame(level, -around, -around)
+    size = level.gray.shape[1] + 2 * around, level.gray.shape[0] + 2 * around
+    gray = source.gray.numpy()
+    if mapping.flow is None:
+        matrix, flags = compose(onto, frame), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        warped = cv2.warpAffine(gray, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        inside = cv2.warpAffine(np.ones_like(gray), matrix, size, flags=flags, borderMode=cv2.BORDER_CONSTANT)
+    else:
+        places = cv2.transform(_moved(mapping, frame, size), onto)
+        warped = cv2.remap(gray, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        inside = cv2.remap(np.ones_like(gray), places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    return np.asarray(warped, np.float32), inside > 0.5
+
+
+def normalised(query: Tensor, warped: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Both images as the network sees them: without local brightness and contrast."""
+    pair = LocalContrastNorm()(torch.stack([query, torch.from_numpy(warped)])[:, None])[:, 0].numpy()
+    return pair[0], pair[1]
+
+
+def _moved(mapping: Mapping, frame: Affine, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Query positions of the pixels of a (width, height) image, (h, w, 2), after the flow.
+
+    Args:
+        mapping: One with a flow.
+        frame: From pixel indices of the image to query positions.
+        size: Of the image.
+    """
+    to_flow = frame.copy()
+    to_flow[:, 2] -= np.array(mapping.corner) + 0.5
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    flow = cv2.warpAffine(mapping.flow, to_flow, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    rows, columns = np.indices(size[::-1], np.float32)
+    return np.asarray(flow + cv2.transform(np.dstack([columns, rows]), frame), np.float32)
+
+
+def affine_within(mask: NDArray[np.bool_], mapping: Mapping) -> Affine:
+    """The affine map that is nearest to a mapping over a (H, W) mask of the query."""
+    if mapping.flow is None:
+        return mapping.affine
+    rows, columns = np.nonzero(mask)
+    (height, width), (x, y) = mapping.flow.shape[:2], mapping.corner
+    moved = mapping.flow[(rows - y).clip(0, height - 1), (columns - x).clip(0, width - 1)]
+    xy = np.stack([columns, rows], 1) + 0.5
+    return fit_affine(xy.astype(np.float64), project(mapping.affine, xy + moved), np.ones(len(xy)))
