@@ -30,9 +30,10 @@ have a low share, and so have noisy and recompressed copies, but not as low: see
 INNER = 8
 """Pixels from its edge where a part's register is judged; nearer, windows reach into the host."""
 
-FREE_CORNERS, CORNER_RADIUS = 3, 12
-"""An affine map brings any three corners into register with any three others: the three strongest of a part, with what
-is within the radius in pixels, are no evidence. Only what agrees beyond them counts."""
+FREE_CORNERS, CORNER_RADIUS = 5, 12
+"""An affine map brings any three corners into register with any three others, and any rectangle with any other: the five
+strongest of a part, with what is within the radius in pixels, are no evidence. Only what agrees beyond them counts. Of
+clean logos the highest score is 0.49 with three, 0.19 with four, 0.14 with five; copies lose a tenth."""
 
 FREE_CORNERS_OF_FLOW = 12
 """The same where a flow bends the affine map."""
@@ -72,7 +73,7 @@ def find_parts(
 ) -> list[Part]:
     """The connected parts of one alignment's heatmap.
 
-    score = sum of heat * distinct beyond three corners / 256 * (share of what is distinct in exact register) ^ 5
+    score = sum of heat * distinct beyond five corners / 256 * (share of what is distinct in exact register) ^ 5
 
     Args:
         owner: Number of the alignment.
