@@ -29,10 +29,10 @@ DAMPING = 0.02
 BEYOND = 1e-3
 """Weight of pixels that do not look alike: they take the flow of those around."""
 
-SAME_FROM, SAME_WINDOW, SAME_DIFFERENCE = -1, 3.0, 0.03
+SAME_FROM, SAME_WINDOW, SAME_DIFFERENCE = 0, 3.0, 0.03
 """Pixels are the same where, on the finest level from this index on and in Gaussian windows of this deviation in level
-pixels, the images differ by less than this share of their energy: 37 to 73% of the texture of bent copies, 3 to 17% of
-that of second photographs."""
+pixels, the images differ by less than this share of their energy: 48 to 87% of the texture of bent copies, at most 17%
+of that of second photographs. Finer levels are interpolated, and differ by that alone."""
 
 SAME_FLOOR = 1e-3
 """Energy below which pixels show nothing to compare."""

@@ -37,7 +37,7 @@ def warp(
         inside = cv2.warpAffine(np.ones_like(gray), matrix, size, flags=flags, borderMode=cv2.BORDER_CONSTANT)
     else:
         places = cv2.transform(_moved(mapping, frame, size), onto)
-        warped = cv2.remap(gray, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        warped = cv2.remap(gray, places, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         inside = cv2.remap(np.ones_like(gray), places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
     return np.asarray(warped, np.float32), inside > 0.5
 

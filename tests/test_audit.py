@@ -39,6 +39,21 @@ def turned(image: np.ndarray, degrees: float) -> np.ndarray:
     return whole[PIECE[1] : PIECE[3], PIECE[0] : PIECE[2]]
 
 
+def in_perspective(image: np.ndarray) -> np.ndarray:
+    """The piece as it looks from the side, with the coffee around it."""
+    x, y = (PIECE[0] + PIECE[2]) / 2, (PIECE[1] + PIECE[3]) / 2
+    tilt = np.array([[1, 0, 0], [0, 1, 0], [0.0008, -0.0006, 1]])
+    about = np.array([[1, 0, -x], [0, 1, -y], [0, 0, 1]])
+    whole = cv2.warpPerspective(photo("coffee"), np.linalg.inv(about) @ tilt @ about, (600, 400), flags=cv2.INTER_CUBIC)
+    return whole[PIECE[1] : PIECE[3], PIECE[0] : PIECE[2]]
+
+
+def bent(image: np.ndarray) -> np.ndarray:
+    y, x = np.mgrid[: image.shape[0], : image.shape[1]].astype(np.float32)
+    shift = 4 * np.dstack([np.sin(y / 25), np.cos(x / 30)])
+    return cv2.remap(image, np.dstack([x, y]) + shift, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+
+
 def recompressed(image: np.ndarray) -> np.ndarray:
     _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 35])
     return cv2.imdecode(data, cv2.IMREAD_COLOR)
@@ -52,6 +67,8 @@ CHANGES = {
     "larger": lambda p: cv2.resize(p, None, fx=1.5, fy=1.5, interpolation=cv2.INTER_CUBIC),
     "turned by 12": lambda p: turned(p, 12),
     "turned by -12": lambda p: turned(p, -12),
+    "in perspective": in_perspective,
+    "bent": bent,
     "recompressed": recompressed,
     "recoloured": lambda p: (255 * (p[..., [2, 0, 1]] / 255.0) ** 1.4).astype(np.uint8),
 }
