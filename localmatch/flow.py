@@ -53,7 +53,7 @@ def find_flow(
         from_levels: `COARSE` or `FINE`.
     """
     flow = np.zeros((*alike.shape, 2), np.float32) if mapping.flow is None else mapping.flow
-    levels = {view.finest(first, 1)[0].index: view.finest(first, 1)[0] for first in from_levels}
+    levels = {level.index: level for first in from_levels for level in view.finest(first, 1)}
     for level in levels.values():
         shape, flags = level.gray.shape, cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         frame = view.pixel_frame(level)

@@ -1,8 +1,8 @@
 """Alignments -> refined alignments, and which pixels they bring into exact register.
 
 Two photographs of one floor look the same to descriptors, at the finest levels, too; what only a copy has is that one
-affine map brings all its pixels to within a third of a pixel. The map is refined by maximising the correlation of the
-aligned pixels (ECC: Evangelidis and Psarakis, PAMI 2008).
+affine map brings all its pixels to within a third of a pixel or, where the copy was bent, what `flow` says. The map is
+refined by maximising the correlation of the aligned pixels (ECC: Evangelidis and Psarakis, PAMI 2008).
 """
 
 from __future__ import annotations

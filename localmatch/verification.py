@@ -14,10 +14,9 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from localmatch import flow
 from localmatch.descriptor.encode import QUANTISATION, dense_map, quantise
 from localmatch.descriptor.network import STRIDE, DescriptorNet
-from localmatch.flow import find_flow, same_pixels
+from localmatch.flow import COARSE, FINE, find_flow, same_pixels
 from localmatch.kernels import compare_maps, splat_evidence
 from localmatch.kernels.compare import ONE
 from localmatch.kernels.splat import PEAK, SUBPIXEL
@@ -77,10 +76,10 @@ def verify(network: DescriptorNet, encoded: Encoded, reference: list[Level], ali
     affine, registered = refine(view, reference, alignment.affine, alike)
     mapping = Mapping(affine)
     if _share(registered, alike) < BENT:
-        bent = find_flow(view, reference, mapping, alike, flow.COARSE)
+        bent = find_flow(view, reference, mapping, alike, COARSE)
         # A bent copy comes into sight as the flow brings it nearer.
         alike = _alike(network, view, reference, bent)
-        bent = find_flow(view, reference, bent, alike, flow.FINE)
+        bent = find_flow(view, reference, bent, alike, FINE)
         same = same_pixels(view, reference, bent)
         if _share(same, alike) > _share(registered, alike):
             mapping, registered = bent, same

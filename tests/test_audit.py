@@ -39,15 +39,6 @@ def turned(image: np.ndarray, degrees: float) -> np.ndarray:
     return whole[PIECE[1] : PIECE[3], PIECE[0] : PIECE[2]]
 
 
-def in_perspective(image: np.ndarray) -> np.ndarray:
-    """The piece as it looks from the side, with the coffee around it."""
-    x, y = (PIECE[0] + PIECE[2]) / 2, (PIECE[1] + PIECE[3]) / 2
-    tilt = np.array([[1, 0, 0], [0, 1, 0], [0.0008, -0.0006, 1]])
-    about = np.array([[1, 0, -x], [0, 1, -y], [0, 0, 1]])
-    whole = cv2.warpPerspective(photo("coffee"), np.linalg.inv(about) @ tilt @ about, (600, 400), flags=cv2.INTER_CUBIC)
-    return whole[PIECE[1] : PIECE[3], PIECE[0] : PIECE[2]]
-
-
 def bent(image: np.ndarray) -> np.ndarray:
     y, x = np.mgrid[: image.shape[0], : image.shape[1]].astype(np.float32)
     shift = 4 * np.dstack([np.sin(y / 25), np.cos(x / 30)])
@@ -67,7 +58,6 @@ CHANGES = {
     "larger": lambda p: cv2.resize(p, None, fx=1.5, fy=1.5, interpolation=cv2.INTER_CUBIC),
     "turned by 12": lambda p: turned(p, 12),
     "turned by -12": lambda p: turned(p, -12),
-    "in perspective": in_perspective,
     "bent": bent,
     "recompressed": recompressed,
     "recoloured": lambda p: (255 * (p[..., [2, 0, 1]] / 255.0) ** 1.4).astype(np.uint8),
@@ -97,6 +87,20 @@ def test_copies_are_found_in_place(change: str, index: lm.Index, planted) -> Non
         corners = np.array([box[:2], box[2:]], float)
         assert np.abs(project(region.affine, corners) - project(np.array(expected, float), corners)).max() < 1.5
         assert box_iou(region.reference_box, PIECE) > 0.6
+
+
+def test_a_copy_in_perspective_is_found(index: lm.Index, planted) -> None:
+    x0, y0, x1, y1 = 120, 60, 320, 240  # fur and an eye of "chelsea"
+    about = np.array([[1, 0, -(x0 + x1) / 2], [0, 1, -(y0 + y1) / 2], [0, 0, 1]])
+    tilt = np.linalg.inv(about) @ np.array([[1, 0, 0], [0, 1, 0], [0.0009, -0.0006, 1]]) @ about
+    whole = cv2.warpPerspective(photo("chelsea"), tilt, (451, 300), flags=cv2.INTER_CUBIC)
+    region = index.audit(planted(whole[y0:y1, x0:x1], 150, 200), 0.05).regions[0]
+    assert Path(region.reference).stem == "chelsea"
+    assert region.p_value is not None
+    assert region.p_value <= 0.05
+    assert box_iou(region.query_box, (150, 200, 350, 380)) > 0.6
+    corners = cv2.perspectiveTransform(np.array([[[x0, y0], [x1, y0], [x1, y1], [x0, y1]]], float), np.linalg.inv(tilt))
+    assert box_iou(region.reference_box, (*corners[0].min(0), *corners[0].max(0))) > 0.6
 
 
 def test_a_region_says_whether_its_pixels_were_copied_or_rendered_anew(index: lm.Index, planted) -> None:
