@@ -176,7 +176,8 @@ class Verified:
     Attributes:
         mapping: Query -> reference, refined.
         evidence: (H, W) float32 in [0, 1], calibrated, that a pixel shows what the aligned reference shows.
-        registered: (L, H, W) float32 in [0, 1], whether it is in exact register, judged on L levels.
+        registered: (L, H, W) float32 in [0, 1], whether it is in exact register, judged on L levels; where there is a
+            flow, whether it is the same, judged on one.
         correlation: (H, W) float32 in [-1, 1], correlation with the aligned reference; 0 where that is unknown.
     """
 
@@ -194,7 +195,7 @@ class Region:
         reference: The reference's path as indexed.
         reference_id: Its number in the index.
         query_box, reference_box: (x0, y0, x1, y1) in pixels of the original files.
-        affine: (2, 3) float64 query -> reference.
+        affine: (2, 3) float64 query -> reference; of a copy that was bent, the nearest affine map.
         mirrored: Whether the copy is mirrored.
         mask: (H, W) bool on the query.
         score: Evidence of the region; compare it only within one index.
