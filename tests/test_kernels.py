@@ -30,7 +30,7 @@ from localmatch.kernels import (
     vote_topk,
 )
 from localmatch.kernels.match import NONE
-from localmatch.kernels.vote import LEVELS, inverse_ratios, on_cuda
+from localmatch.kernels.vote import LEVELS, Votes, inverse_ratios, on_cuda
 
 ROOT = Path(__file__).parent.parent
 HALF_BIN = 320
@@ -382,7 +382,8 @@ def test_cuda_votes_in_emulation(size, emulated, monkeypatch) -> None:
     arguments = vote_input(sum(size), *size)
     expected = vote_topk(*arguments, backend="torch")
     monkeypatch.setattr("localmatch.kernels.library._open", lambda name: emulated)
-    assert_equal(on_cuda(*arguments), expected)
+    *columns, half_bin, peaks = arguments
+    assert_equal(on_cuda(Votes(*columns), half_bin, peaks), expected)
 
 
 def test_a_repeated_texture_counts_each_reference_patch_once() -> None:

@@ -15,6 +15,7 @@ Ballard 1981; bins and one vote a feature: Lowe, IJCV 2004.)
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,6 +32,18 @@ BACKENDS = ("cuda", "cpp", "torch")
 
 SLOTS_OF_VOTE, BINS_OF_VOTE = 16, 8
 """Slots of the CUDA form's hash tables, which are half full at most, and bins, a vote."""
+
+
+class Votes(NamedTuple):
+    """The columns of `vote_topk`, contiguous."""
+
+    offsets: Tensor
+    query_patch: Tensor
+    reference_patch: Tensor
+    query_xy: Tensor
+    reference_xy: Tensor
+    level: Tensor
+    weight: Tensor
 
 
 def inverse_ratios() -> Tensor:
@@ -102,11 +115,11 @@ def _vote(
     dispatch.check_offsets(offsets, count)
     if count and (level.min() < 0 or level.max() >= LEVELS or weight.min() < 0):
         raise ValueError(f"expected level in [0, {LEVELS}) and weight >= 0")
-    columns = (offsets, query_patch, reference_patch, query_xy, reference_xy, level, weight)
+    columns = offsets, query_patch, reference_patch, query_xy, reference_xy, level, weight
     form: Callable[..., tuple[Tensor, Tensor]] = {"cuda": on_cuda, "cpp": on_cpp, "torch": on_torch}[
         dispatch.choose(backend, query_patch.device, BACKENDS)
     ]
-    return form(*(column.contiguous() for column in columns), half_bin, peaks)
+    return form(Votes(*(column.contiguous() for column in columns)), half_bin, peaks)
 
 
 def _empty(offsets: Tensor, peaks: int) -> tuple[Tensor, Tensor]:
@@ -115,48 +128,29 @@ def _empty(offsets: Tensor, peaks: int) -> tuple[Tensor, Tensor]:
     return offsets.new_zeros(shape), offsets.new_zeros((*shape, 3), dtype=torch.int32)
 
 
-def on_cpp(
-    offsets: Tensor,
-    query_patch: Tensor,
-    reference_patch: Tensor,
-    query_xy: Tensor,
-    reference_xy: Tensor,
-    level: Tensor,
-    weight: Tensor,
-    half_bin: int,
-    peaks: int,
-) -> tuple[Tensor, Tensor]:
-    """The C++ form: csrc/vote_topk.cpp; arguments as in `vote_topk`, contiguous."""
+def on_cpp(votes: Votes, half_bin: int, peaks: int) -> tuple[Tensor, Tensor]:
+    """The C++ form: csrc/vote_topk.cpp."""
+    offsets, *columns = votes
     score, bins = _empty(offsets, peaks)
     library.call(
-        "cpp", "vote_topk", offsets, len(offsets) - 1, query_patch, reference_patch, query_xy, reference_xy, level,
-        weight, inverse_ratios(), LEVELS, half_bin, peaks, library.thread_count(), score, bins,
+        "cpp", "vote_topk", offsets, len(offsets) - 1, *columns, inverse_ratios(), LEVELS, half_bin, peaks,
+        library.thread_count(), score, bins,
     )  # fmt: skip
     return score, bins
 
 
-def on_cuda(
-    offsets: Tensor,
-    query_patch: Tensor,
-    reference_patch: Tensor,
-    query_xy: Tensor,
-    reference_xy: Tensor,
-    level: Tensor,
-    weight: Tensor,
-    half_bin: int,
-    peaks: int,
-) -> tuple[Tensor, Tensor]:
-    """The CUDA form: csrc/cuda/vote_topk.cu; arguments as in `vote_topk`, contiguous."""
+def on_cuda(votes: Votes, half_bin: int, peaks: int) -> tuple[Tensor, Tensor]:
+    """The CUDA form: csrc/cuda/vote_topk.cu."""
+    offsets, *columns = votes
     score, bins = _empty(offsets, peaks)
     group = torch.repeat_interleave(torch.arange(len(offsets) - 1, device=offsets.device), offsets.diff())
-    by_query, by_reference = (_order(group, patch) for patch in (query_patch, reference_patch))
-    votes = len(query_patch)
-    table = offsets.new_empty(4 * SLOTS_OF_VOTE * votes)
-    bins_of_votes = query_patch.new_empty(BINS_OF_VOTE * votes)
+    by_query, by_reference = (_order(group, patch) for patch in (votes.query_patch, votes.reference_patch))
+    count = len(votes.query_patch)
+    table = offsets.new_empty(4 * SLOTS_OF_VOTE * count)
+    bins_of_votes = votes.query_patch.new_empty(BINS_OF_VOTE * count)
     library.call(
-        "cuda", "cuda_vote_topk", offsets, len(offsets) - 1, query_patch, reference_patch, query_xy, reference_xy,
-        level, weight, inverse_ratios().to(offsets.device), by_query, by_reference, half_bin, peaks, table, votes,
-        bins_of_votes, score, bins, library.stream(),
+        "cuda", "cuda_vote_topk", offsets, len(offsets) - 1, *columns, inverse_ratios().to(offsets.device), by_query,
+        by_reference, half_bin, peaks, table, count, bins_of_votes, score, bins, library.stream(),
     )  # fmt: skip
     return score, bins
 
@@ -167,22 +161,13 @@ def _order(group: Tensor, patch: Tensor) -> Tensor:
     return order[torch.argsort(group[order], stable=True)]
 
 
-def on_torch(
-    offsets: Tensor,
-    query_patch: Tensor,
-    reference_patch: Tensor,
-    query_xy: Tensor,
-    reference_xy: Tensor,
-    level: Tensor,
-    weight: Tensor,
-    half_bin: int,
-    peaks: int,
-) -> tuple[Tensor, Tensor]:
-    """The definition; arguments as in `vote_topk`."""
+def on_torch(votes: Votes, half_bin: int, peaks: int) -> tuple[Tensor, Tensor]:
+    """The definition."""
+    offsets, query_patch, reference_patch, query_xy, reference_xy, level, weight = votes
     groups, device = len(offsets) - 1, offsets.device
     group = torch.repeat_interleave(torch.arange(groups, device=device), offsets.diff())
     inverse = inverse_ratios().long().to(device)
-    places, votes = [], []
+    places, voters = [], []
     for bin_level in (level.long() - 1, level.long()):
         vote = (bin_level >= 0).nonzero()[:, 0]
         scaled = reference_xy[vote].long() * inverse[bin_level[vote], None]
@@ -190,8 +175,8 @@ def on_torch(
         x, y = torch.div(shift, half_bin, rounding_mode="floor").unbind(1)
         for dy, dx in ((0, 0), (0, 1), (1, 0), (1, 1)):
             places.append(torch.stack([group[vote], bin_level[vote], y - dy, x - dx], 1))
-            votes.append(vote)
-    place, vote = torch.cat(places), torch.cat(votes)
+            voters.append(vote)
+    place, vote = torch.cat(places), torch.cat(voters)
     if not len(place) or not peaks:
         return _empty(offsets, peaks)
     # A bin's key counts through (group, level, y, x) with a margin of one on all sides, so that neighbours are sums.
