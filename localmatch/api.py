@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -17,7 +16,8 @@ from localmatch.errors import ImageError, IncompatibleIndexError, IndexError_
 from localmatch.images import Skipped, Source, expand, read
 from localmatch.index.build import SHARD_IMAGES, Progress, add_images
 from localmatch.index.shard import Shard
-from localmatch.index.store import Manifest, mark_removed, read_manifest, write_manifest, writing
+from localmatch.index.store import Manifest, read_manifest, write_manifest, writing
+from localmatch.index.upkeep import compactions, without
 from localmatch.patches import pyramid
 from localmatch.records import Level
 from localmatch.result import Audit, ImageLike, PathLike, pixels_of
@@ -108,44 +108,18 @@ class Index:
         Returns:
             The names that were removed.
         """
-        wanted = [os.path.abspath(os.fspath(path)) for path in paths]
-        removed: list[str] = []
         with writing(self.folder):
-            manifest = read_manifest(self.folder)
-            shards = []
-            for shard in self._shards:
-                gone = set()
-                for number, image in enumerate(shard.images):
-                    name = str(image["name"])
-                    below = any(name == path or name.startswith((path + os.sep, path + "::")) for path in wanted)
-                    if below and shard.alive[number]:
-                        gone.add(number)
-                        removed.append(name)
-                shards.append(mark_removed(shard.part, gone))
-            manifest = replace(manifest, shards=tuple(shards))
+            manifest, names = without(read_manifest(self.folder), self._shards, paths)
             write_manifest(self.folder, manifest)
         self._load(manifest)
-        return removed
+        return names
 
     def compact(self) -> None:
         """Rewrite shards without the descriptors of removed images."""
         with writing(self.folder):
-            manifest = read_manifest(self.folder)
-            for shard in self._shards:
-                if not shard.part.removed:
-                    continue
-                kept = [one for one in manifest.shards if one.name != shard.part.name]
-                covers = set(manifest.background_shards)
-                builder = shard.compacted()
-                if builder.images:
-                    part = builder.write(self.folder)
-                    at = [one.name for one in manifest.shards].index(shard.part.name)
-                    kept.insert(at, part)
-                    if shard.part.name in covers:
-                        covers.add(part.name)
-                manifest = replace(manifest, shards=tuple(kept), background_shards=tuple(sorted(covers)))
+            for manifest in compactions(self.folder, read_manifest(self.folder), self._shards):
                 write_manifest(self.folder, manifest)
-        self._load(manifest)
+        self._load(read_manifest(self.folder))
 
     def calibrate(self, inputs: Sequence[PathLike], progress: Progress | None = None) -> None:
         """Learn from clean images, known not to be in the training set, what is common and how clean images score.

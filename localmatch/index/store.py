@@ -19,7 +19,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -178,11 +178,6 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file, hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def mark_removed(part: Part, numbers: set[int]) -> Part:
-    """The part with more of its images marked as removed."""
-    return replace(part, removed=tuple(sorted({*part.removed, *numbers})))
 
 
 def _record(manifest: Manifest) -> dict[str, Any]:
