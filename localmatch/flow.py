@@ -56,13 +56,12 @@ def find_flow(
     levels = {level.index: level for first in from_levels for level in view.finest(first, 1)}
     for level in levels.values():
         shape, flags = level.gray.shape, cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        frame = view.pixel_frame(level)
-        chosen = cv2.warpAffine(alike.astype(np.float32), frame, shape[::-1], flags=flags)
+        chosen = cv2.warpAffine(alike.astype(np.float32), view.pixel_frame(level), shape[::-1], flags=flags)
         for _ in range(ROUNDS):
             warped, inside = warp(reference, level, Mapping(mapping.affine, flow, view.corner))
             step, _ = displacement(*normalised(level.gray, warped), WINDOW, chosen * inside + BEYOND, DAMPING)
             pixels = step.clip(-LARGEST_STEP, LARGEST_STEP) * np.array(level.scale, np.float32)
-            flow = flow + cv2.warpAffine(pixels, frame, view.size, borderMode=cv2.BORDER_REPLICATE)
+            flow = flow + view.resample(pixels, level)
     return Mapping(mapping.affine, flow, view.corner)
 
 
@@ -76,6 +75,5 @@ def same_pixels(view: View, reference: list[Level], mapping: Mapping) -> NDArray
     warped, _ = warp(reference, level, mapping)
     own, other = normalised(level.gray, warped)
     difference, energy = (cv2.GaussianBlur(one, (0, 0), SAME_WINDOW) for one in ((other - own) ** 2, own * own))
-    same = (difference < SAME_DIFFERENCE * (energy + SAME_FLOOR)).astype(np.float32)
-    pixels = cv2.warpAffine(same, view.pixel_frame(level), view.size, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(pixels[None], np.float32)
+    same = difference < SAME_DIFFERENCE * (energy + SAME_FLOOR)
+    return view.resample(same.astype(np.float32), level)[None]

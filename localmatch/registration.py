@@ -104,9 +104,7 @@ def _registered_on(view: View, level: Level, reference: list[Level], affine: Aff
     own, other = normalised(level.gray, warped)
     step, unexplained = displacement(own, other, REGISTER_WINDOW)
     exact = (np.hypot(*(step * level.scale).transpose(2, 0, 1)) < REGISTER_ERROR) & (unexplained < REGISTER_UNEXPLAINED)
-    frame = view.pixel_frame(level)
-    pixels = cv2.warpAffine(exact.astype(np.float32), frame, view.size, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(pixels, np.float32)
+    return view.resample(exact.astype(np.float32), level)
 
 
 def displacement(
@@ -150,7 +148,4 @@ def correlation(view: View, reference: list[Level], mapping: Mapping) -> NDArray
     own, other = ((one * 255).round().clip(0, 255).astype(np.uint8) for one in (level.gray.numpy(), warped))
     images = torch.from_numpy(own), torch.from_numpy(other)
     found = local_zncc(*images, torch.from_numpy(inside), CORRELATED_RADIUS)
-    pixels = cv2.warpAffine(
-        found.numpy().astype(np.float32) / ONE, view.pixel_frame(level), view.size, borderMode=cv2.BORDER_REPLICATE
-    )
-    return np.asarray(pixels, np.float32)
+    return view.resample(found.numpy().astype(np.float32) / np.float32(ONE), level)

@@ -45,6 +45,11 @@ class View:
         matrix[:, 2] -= np.array(self.corner) + 0.5
         return matrix
 
+    def resample(self, values: NDArray[np.float32], level: Level) -> NDArray[np.float32]:
+        """A map of a level's pixels, with or without channels, on the view's pixels, bilinearly."""
+        frame = self.pixel_frame(level)
+        return np.asarray(cv2.warpAffine(values, frame, self.size, borderMode=cv2.BORDER_REPLICATE), np.float32)
+
     def to_pixels(self, cells: NDArray[np.float32], level: Level) -> NDArray[np.float32]:
         """A map of cells on the view's pixels, bilinearly."""
         matrix = compose(self.pixel_frame(level), np.array([[STRIDE, 0, 0], [0, STRIDE, 0]], np.float64))
