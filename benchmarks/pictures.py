@@ -51,8 +51,10 @@ def jpeg(image: Pixels, quality: int) -> Pixels:
     return np.asarray(Image.open(data), np.uint8)
 
 
-CORNERS, CORNER_SPACING, CORNER_CONTRAST = 5, 13, 8 / 255
-"""A region must show so many corners, at most one in a window of so many pixels, of this contrast at least."""
+CORNERS, CORNER_SPACING, CORNER_CONTRAST, EDGE_RATIO = 5, 13, 8 / 255, 10.0
+"""A region must show so many corners, at most one in a window of so many pixels, of this contrast at least; where the
+eigenvalues of the structure tensor have a greater ratio, it is an edge (Lowe, IJCV 2004): the steps of a strong slanted
+edge have the response of weak corners."""
 
 
 def shows_something(piece: Pixels, mask: NDArray[np.bool_]) -> bool:
@@ -65,9 +67,10 @@ def shows_something(piece: Pixels, mask: NDArray[np.bool_]) -> bool:
     variance = cv2.sqrBoxFilter(gray, -1, (16, 16)) - cv2.boxFilter(gray, -1, (16, 16)) ** 2
     if (variance[mask] > (5 / 255) ** 2).mean() <= 0.25:
         return False
-    response = cv2.cornerMinEigenVal(gray, 5, ksize=3)
+    larger, response = cv2.split(cv2.cornerEigenValsAndVecs(gray, 5, ksize=3))[:2]
     highest = cv2.dilate(response, np.ones((CORNER_SPACING, CORNER_SPACING), np.uint8))
-    return int(((response == highest) & (response > _least_response()) & mask).sum()) >= CORNERS
+    corner = (response == highest) & (response > _least_response()) & (larger < EDGE_RATIO * response)
+    return int((corner & mask).sum()) >= CORNERS
 
 
 @cache

@@ -4,7 +4,8 @@
 
 A copy is found when a region names the right reference with query-box IoU >= 0.5 and has p <= alpha. Hosts and clean
 test images are in no index, background or training set: of --hosts, every n-th image by sorted path is used, those
-that `train-descriptor --hold-out-every n` left.
+that `train-descriptor --hold-out-every n` left. Half of what is clean may be looked at in development; the index is
+calibrated on it, and false alarms are counted on the other half. A run that was killed goes on where it was.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +27,12 @@ from rich.progress import track
 import localmatch as lm
 from benchmarks.environment import environment
 from benchmarks.features import root_sift
+from benchmarks.journal import Journal
 from benchmarks.local_features import FeatureIndex
 from benchmarks.pictures import images_in, load
 from benchmarks.planting import CHANGES, MAX_SIDE, Planted, plant
 from benchmarks.shares import mask_iou, share
+from benchmarks.splits import split_clean
 from localmatch.calibration import p_value
 from localmatch.geometry import box_iou
 from localmatch.records import Box
@@ -46,22 +50,25 @@ def main() -> None:
     references_all = references + [p for p in extra if "mask" not in p.name]
     clean = images_in(arguments.clean)
     held_out = sorted(images_in(arguments.hosts))[:: arguments.hold_out_every]
-    rng = np.random.default_rng(0)
-    background = [clean[i] for i in rng.permutation(len(clean))[: arguments.background]]
-    chosen = rng.permutation(len(held_out))[: arguments.clean_queries]
-    clean_queries = [p for p in clean if p not in set(background)] + [held_out[i] for i in chosen]
+    split = split_clean(clean, held_out)
+    background = [*split.background, *split.development][: arguments.background]
+    clean_queries = split.evaluation[: arguments.clean_queries]
+    hosts = [path for path in held_out if path not in set(background)]
     with tempfile.TemporaryDirectory() as folder:
         index, cost = build(arguments.index or Path(folder) / "index.lmx", references_all, background)
         result: dict[str, Any] = {"environment": environment(), "split": arguments.split, "cost": cost}
         seeds = range(arguments.first_seed, arguments.first_seed + arguments.queries)
-        planted = [plant(references, held_out, change, seed) for change in CHANGES for seed in seeds]
+        planted = [plant(references, hosts, change, seed) for change in CHANGES for seed in seeds]
         result["counts"] = {
             "references": len(references_all),
             "background": len(background),
             "planted": len(planted),
             "clean": len(clean_queries),
         }
-        result["localmatch"] = measure("localmatch", localmatch_system(index), planted, references, clean_queries)
+        about = [arguments.first_seed, result["counts"], result["environment"]["commit"]]
+        journal = Journal(arguments.out, about)
+        system = localmatch_system(index)
+        result["localmatch"] = measure("localmatch", system, planted, references, clean_queries, journal)
         if arguments.deepblend:
             result["deepblend"] = [row for folder in arguments.deepblend for row in deepblend(index, folder)]
     result["cost"]["peak_memory_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
@@ -69,8 +76,9 @@ def main() -> None:
     if not arguments.no_sift:
         console.print("SIFT baseline: indexing")
         system = sift_system(references, background)
-        result["sift"] = measure("SIFT", system, planted, references, clean_queries)
+        result["sift"] = measure("SIFT", system, planted, references, clean_queries, journal)
     arguments.out.write_text(json.dumps(result, indent=1))
+    journal.close()
     print(json.dumps({k: v for k, v in result.items() if k != "environment"}, indent=1))
 
 
@@ -133,32 +141,36 @@ def measure(
     planted: Sequence[Planted],
     references: Sequence[Path],
     clean: Sequence[Path],
+    journal: Journal,
 ) -> dict[str, Any]:
     """Recall by area and change, false-alarm rate, mask IoU and seconds a query."""
     rows: list[dict[str, Any]] = []
-    for query in track(planted, name, console=console):
-        start = time.perf_counter()
-        found = system(query.image)
-        seconds = time.perf_counter() - start
-        right = [f for f in found if f[0] == str(references[query.reference]) and box_iou(f[1], query.query_box) >= IOU]
-        hit = min(right, key=lambda f: f[2], default=None)
-        rows.append(
-            {
-                "change": query.change,
-                "area": query.area,
-                "domain": references[query.reference].parts[-2],
-                "located": hit is not None,
-                "found": hit is not None and hit[2] <= ALPHA,
-                "first": bool(found) and bool(right) and found[0][0] == right[0][0],
-                "mask_iou": None if hit is None or hit[3] is None else mask_iou(hit[3], query.mask),
-                "seconds": seconds,
-            }
-        )
+    for number, query in enumerate(track(planted, name, console=console)):
+        rows.append(journal.once(f"{name} {number}", partial(_judge, system, query, references)))
     flagged: list[dict[str, Any]] = []
     for path in track(clean, f"{name}, clean", console=console):
-        best = min((f[2] for f in system(load(path))), default=1.0)
+        best = journal.once(f"{name} {path}", lambda: min((f[2] for f in system(load(path))), default=1.0))  # noqa: B023
         flagged.append({"image": path.name, "p": best})
     return summary(rows, flagged) | {"rows": rows, "clean_flagged": [f for f in flagged if f["p"] <= ALPHA]}
+
+
+def _judge(system: Callable[[Any], Found], query: Planted, references: Sequence[Path]) -> dict[str, Any]:
+    """What a system made of one planted copy."""
+    start = time.perf_counter()
+    found = system(query.image)
+    seconds = time.perf_counter() - start
+    right = [f for f in found if f[0] == str(references[query.reference]) and box_iou(f[1], query.query_box) >= IOU]
+    hit = min(right, key=lambda f: f[2], default=None)
+    return {
+        "change": query.change,
+        "area": query.area,
+        "domain": references[query.reference].parts[-2],
+        "located": hit is not None,
+        "found": hit is not None and hit[2] <= ALPHA,
+        "first": bool(found) and bool(right) and found[0][0] == right[0][0],
+        "mask_iou": None if hit is None or hit[3] is None else mask_iou(hit[3], query.mask),
+        "seconds": seconds,
+    }
 
 
 def summary(rows: Sequence[dict[str, Any]], flagged: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -201,9 +213,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--hosts", type=Path, nargs="+", required=True, help="images that copies are pasted into")
     parser.add_argument("--hold-out-every", type=int, default=5, help="use every n-th host")
     parser.add_argument("--deepblend", type=Path, nargs="*", default=[])
-    parser.add_argument("--background", type=int, default=150, help="clean images to calibrate on")
+    parser.add_argument("--background", type=int, default=299, help="clean images to calibrate on")
     parser.add_argument("--queries", type=int, default=20, help="planted copies a change")
-    parser.add_argument("--clean-queries", type=int, default=100, help="clean images besides those left of --clean")
+    parser.add_argument("--clean-queries", type=int, default=400, help="clean images of the other half, at most")
     parser.add_argument("--first-seed", type=int, default=1000, help="1000 evaluates, 0 to 999 are for development")
     parser.add_argument("--no-sift", action="store_true")
     parser.add_argument("--index", type=Path, help="keep the index here, and use it again")

@@ -16,6 +16,7 @@ import resource
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,20 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks.environment import environment
+from benchmarks.journal import Journal
 from benchmarks.pictures import Pixels, images_in, limited, load, size_of
 from benchmarks.regions.measures import judge, summary
 from benchmarks.regions.queries import AREAS, EVALUATION, FAMILIES, HOST_SIDE, Copy, make_query
 from benchmarks.regions.ranking import Answer, Segment
 from benchmarks.regions.systems import DEFAULT, SYSTEMS, Found, Search, Setup
+from benchmarks.splits import split_clean
 
 LARGEST_OF_SEVERAL = 0.25
 EACH = {"plain": 8, "combined": 8, "several": 2}
 """Queries of an area in a round; of other families, of which there are many, one."""
+
+SAME = "split", "counts", "families", "first_seed"
+"""What results have to share to be of the same queries."""
 
 console: Console = Console(stderr=True)
 
@@ -68,13 +74,16 @@ def main() -> None:
         "counts": {"references": len(material.references), "background": len(background)}
         | {"queries": len(material.plan), "clean": len(material.clean)},
         "families": arguments.families,
+        "first_seed": arguments.first_seed,
     }
     result["systems"] = _measured_before(arguments.out, result)
+    journal = Journal(arguments.out, [*(result[name] for name in SAME), environment()["commit"]])
     for name in arguments.systems:
         console.print(f"{name}: building")
         search, cost = SYSTEMS[name](Setup(material.references, background, arguments.work, arguments.weights))
-        result["systems"][name] = {"environment": environment(), **_measure(name, search, material, cost)}
+        result["systems"][name] = {"environment": environment(), **_measure(name, search, material, cost, journal)}
         arguments.out.write_text(json.dumps(result, indent=1))
+    journal.close()
 
 
 def _material(arguments: argparse.Namespace, evaluation: bool) -> tuple[Material, list[Path]]:
@@ -83,9 +92,7 @@ def _material(arguments: argparse.Namespace, evaluation: bool) -> tuple[Material
         images_in(folders) for folders in (arguments.references, arguments.clean, arguments.hosts, arguments.overlays)
     )
     hosts = sorted(hosts)[:: arguments.hold_out_every]
-    rng = np.random.default_rng(0)
-    background = [clean[i] for i in rng.permutation(len(clean))[: arguments.background]]
-    others = [path for path in clean if path not in set(background)] + hosts
+    split = split_clean(clean, hosts, arguments.background)
     plan = [
         (family, area, seed)
         for area in AREAS
@@ -100,29 +107,45 @@ def _material(arguments: argparse.Namespace, evaluation: bool) -> tuple[Material
         sizes=[size_of(path) for path in track(references, "reading sizes", console=console)],
         domains=[_domain(path, arguments.references) for path in references],
         plan=plan,
-        clean=[others[i] for i in rng.permutation(len(others))[int(evaluation) :: 2][: arguments.clean_queries]],
+        clean=(split.evaluation if evaluation else split.development)[: arguments.clean_queries],
     )
-    return material, background
+    return material, list(split.background)
 
 
-def _measure(name: str, search: Search, material: Material, cost: dict[str, Any]) -> dict[str, Any]:
+def _measure(name: str, search: Search, material: Material, cost: dict[str, Any], journal: Journal) -> dict[str, Any]:
     """All numbers of one system, and its answers to single queries."""
     rows, answers, clean = [], [], []
     for family, area, seed in track(material.plan, name, console=console):
-        query = make_query(material.references, material.hosts, material.overlays, family, area, seed)
-        start = time.perf_counter()
-        found = search(query.image)
-        about = {"family": family, "area": area, "seed": seed, "seconds": time.perf_counter() - start}
-        rows += [judge(one, found) | about | {"domain": material.domains[one.reference]} for one in query.copies]
-        answers.append(_answer(query.image, query.copies, found, material.sizes))
+        found = journal.once(
+            f"{name} {family} {area} {seed}", partial(_search_copies, search, material, family, area, seed)
+        )
+        rows += found["rows"]
+        answers.append(Answer.of(*found["answer"]))
     for path in track(material.clean, f"{name}, clean", console=console):
-        image, _ = limited(load(path), HOST_SIDE)
-        found = search(image)
-        clean.append(max((one.score for one in found), default=0.0))
-        answers.append(_answer(image, (), found, material.sizes))
+        found = journal.once(f"{name} {path}", partial(_search_clean, search, material, path))
+        clean.append(found["score"])
+        answers.append(Answer.of(*found["answer"]))
     cost["seconds_per_query"] = float(np.mean([row["seconds"] for row in rows]))
     cost["peak_memory_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # of all systems so far
     return {"cost": cost, **summary(rows, np.array(clean), answers), "rows": rows, "clean": clean}
+
+
+def _search_copies(search: Search, material: Material, family: str, area: float, seed: int) -> dict[str, Any]:
+    """What a system makes of one query of the plan, as JSON."""
+    query = make_query(material.references, material.hosts, material.overlays, family, area, seed)
+    start = time.perf_counter()
+    found = search(query.image)
+    about = {"family": family, "area": area, "seed": seed, "seconds": time.perf_counter() - start}
+    rows = [judge(one, found) | about | {"domain": material.domains[one.reference]} for one in query.copies]
+    return {"rows": rows, "answer": _segments(query.image, query.copies, found, material.sizes)}
+
+
+def _search_clean(search: Search, material: Material, path: Path) -> dict[str, Any]:
+    """What a system makes of a clean image, as JSON."""
+    image, _ = limited(load(path), HOST_SIDE)
+    found = search(image)
+    score = max((one.score for one in found), default=0.0)
+    return {"score": score, "answer": _segments(image, (), found, material.sizes)}
 
 
 def _measured_before(out: Path, result: dict[str, Any]) -> dict[str, Any]:
@@ -130,19 +153,21 @@ def _measured_before(out: Path, result: dict[str, Any]) -> dict[str, Any]:
     if not out.exists():
         return {}
     before = json.loads(out.read_text())
-    same = all(before[name] == result[name] for name in ("split", "counts", "families"))
+    same = all(before.get(name) == result[name] for name in SAME)
     return dict(before["systems"]) if same else {}
 
 
-def _answer(image: Pixels, copies: Sequence[Copy], found: Sequence[Found], sizes: Sequence[tuple[int, int]]) -> Answer:
-    """Copies and what was found, with boxes as fractions of the images."""
+def _segments(
+    image: Pixels, copies: Sequence[Copy], found: Sequence[Found], sizes: Sequence[tuple[int, int]]
+) -> tuple[list[Segment], list[Segment]]:
+    """Copies and what was found, with boxes as fractions of the images; what `Answer.of` takes."""
 
     def segment(one: Copy | Found, score: float) -> Segment:
         boxes = (one.query_box, image.shape[1::-1]), (one.reference_box, sizes[one.reference])
         query_box, reference_box = ((x0 / w, y0 / h, x1 / w, y1 / h) for (x0, y0, x1, y1), (w, h) in boxes)
         return Segment(one.reference, query_box, reference_box, score)
 
-    return Answer(tuple(segment(one, 0.0) for one in copies), tuple(segment(one, one.score) for one in found))
+    return [segment(one, 0.0) for one in copies], [segment(one, one.score) for one in found]
 
 
 def _domain(path: Path, roots: Sequence[Path]) -> str:

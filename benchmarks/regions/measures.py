@@ -49,16 +49,24 @@ def threshold(clean: NDArray[np.float64], alpha: float) -> float | None:
     return None if rank < 1 else float(np.sort(clean)[::-1][rank - 1])
 
 
+def false_alarms(clean: NDArray[np.float64], alpha: float) -> Row | None:
+    """Share of either half of the clean images over the threshold of the other; None where half are too few."""
+    halves = clean[::2], clean[1::2]
+    levels = [threshold(half, alpha) for half in halves]
+    if None in levels:
+        return None
+    return share([bool(score > level) for level, half in zip(levels, halves[::-1], strict=True) for score in half])
+
+
 def summary(rows: Sequence[Row], clean: NDArray[np.float64], answers: Sequence[Answer]) -> Row:
     """All numbers of a system.
 
     Args:
         rows: From `judge`, with "family", "area" and "domain".
-        clean: Scores of clean images, 0 where nothing was found. Every second one sets the threshold, false alarms are
-            counted on those between.
+        clean: Scores of clean images, 0 where nothing was found. They set the threshold; false alarms are counted on
+            either half of them at the threshold that the other half sets.
         answers: What was found on all queries and clean images.
     """
-    first_half, second_half = clean[::2], clean[1::2]
     areas = sorted({row["area"] for row in rows})
     out: Row = {
         name: {"mean": _mean(rows, name)}
@@ -69,13 +77,13 @@ def summary(rows: Sequence[Row], clean: NDArray[np.float64], answers: Sequence[A
     out["segment_average_precision"] = segment_average_precision(answers)
     out["image_average_precision"], out["image_recall_at_90_precision"] = image_ranking(answers)
     for alpha in ALPHAS:
-        level = threshold(first_half, alpha)
+        level = threshold(clean, alpha)
         if level is None:
-            out[f"far_{alpha}"] = f"needs {int(np.ceil(1 / alpha)) - 1} clean images to set it, had {len(first_half)}"
+            out[f"far_{alpha}"] = f"needs {int(np.ceil(1 / alpha)) - 1} clean images to set it, had {len(clean)}"
             continue
         out[f"far_{alpha}"] = {
             "threshold": level,
-            "measured": share([bool(score > level) for score in second_half]),
+            "measured": false_alarms(clean, alpha),
             "recall": {kind: recall(rows, kind, level) for kind in ("strict", "loose")},
         }
     return out

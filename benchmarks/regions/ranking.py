@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,15 @@ class Answer:
 
     true: tuple[Segment, ...]
     found: tuple[Segment, ...]
+
+    @classmethod
+    def of(cls, true: Sequence[Sequence[Any]], found: Sequence[Sequence[Any]]) -> Answer:
+        """From segments, or from what JSON makes of them."""
+        first, second = (
+            tuple(Segment(number, tuple(own), tuple(other), score) for number, own, other, score in segments)
+            for segments in (true, found)
+        )
+        return cls(first, second)
 
 
 def segment_average_precision(answers: Sequence[Answer]) -> float:
