@@ -20,7 +20,7 @@ from localmatch.index.lists import Lists
 from localmatch.index.shard import Shard
 from localmatch.matching import match_shortlist, shortlist
 from localmatch.neighbours import search
-from localmatch.records import Candidate, Encoded, Level, Neighbours, Region, Verified
+from localmatch.records import Candidate, Encoded, Level, Neighbours, Region, Structure, Verified
 from localmatch.regions import Part, boxes, find_parts, keep_strongest
 from localmatch.votes import find_peaks
 
@@ -84,13 +84,13 @@ def find_regions(searcher: Searcher, image: NDArray[np.uint8]) -> tuple[NDArray[
     neighbours = match_shortlist(encoded, searcher.shards, searcher.background, references)
     alignments = find_alignments(neighbours, find_peaks(neighbours, PEAKS))
     candidates = _screened(searcher, encoded, choose_candidates(alignments, SCREENED, EACH))
-    support, distinct = verification.query_structure(encoded)
+    structure = verification.query_structure(encoded)
     parts: list[Part] = []
     for owner, candidate in enumerate(candidates):
-        verified = _verify(searcher, encoded, neighbours, candidate)
-        smooth = smooth_evidence(verified.evidence, support)
+        verified = _verify(searcher, encoded, structure, neighbours, candidate)
+        smooth = smooth_evidence(verified.evidence, structure.support)
         heatmap = np.maximum(heatmap, smooth)
-        parts += find_parts(owner, smooth, support, distinct, verified)
+        parts += find_parts(owner, smooth, structure, verified)
     regions = [
         _region(searcher, part, candidates[part.owner], [candidates[owner] for owner in also])
         for part, also in keep_strongest(parts)
@@ -137,9 +137,11 @@ def _screened(searcher: Searcher, encoded: Encoded, candidates: list[Candidate])
     return [passed[number] for number in list(in_turn)[:VERIFIED]]
 
 
-def _verify(searcher: Searcher, encoded: Encoded, neighbours: Neighbours, candidate: Candidate) -> Verified:
+def _verify(
+    searcher: Searcher, encoded: Encoded, query: Structure, neighbours: Neighbours, candidate: Candidate
+) -> Verified:
     """The dense comparison or, where the reference cannot be read, what its stored patches say."""
     levels = searcher.read_levels(candidate.alignment.reference)
     if not levels:
         return verification.stored_patches(encoded, candidate.alignment, neighbours)
-    return verification.verify(searcher.network, encoded, levels, candidate.alignment)
+    return verification.verify(searcher.network, encoded, query, levels, candidate.alignment)

@@ -155,6 +155,21 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Structure:
+    """What there is to compare at each of a query's own pixels, (H, W) float32 in [0, 1).
+
+    Attributes:
+        support: Local contrast.
+        distinct: The part of it that is no straight edge or smooth outline.
+        texture: The part of that which lies among much that is distinct.
+    """
+
+    support: NDArray[np.float32]
+    distinct: NDArray[np.float32]
+    texture: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
 class Mapping:
     """Where positions of a query lie on a reference.
 

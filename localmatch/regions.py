@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -10,8 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from localmatch.geometry import Affine, project
-from localmatch.records import Box, Verified
-from localmatch.structure import texture
+from localmatch.records import Box, Structure, Verified
 from localmatch.warping import affine_within
 
 THRESHOLD = 0.5
@@ -23,9 +23,11 @@ MARGIN = 3
 SCORE_PIXELS = 256.0
 """A score of 1 is what 16 x 16 px of full evidence, distinct all over and in exact register, are worth."""
 
-REGISTER_POWER = 5
-"""How steeply the score falls with the share of a part that is not in exact register. Second photographs of a floor
-have a low share, and so have noisy and recompressed copies, but not as low: see `registration.REGISTER_LEVELS`."""
+REGISTER_POWER = 3
+"""How steeply the score falls with the share of a part that is not in exact register, once of what is distinct and once
+of all that there is to compare: letters on another ground are in register, what is between them is not. Second
+photographs of a floor have a low share, and so have noisy and recompressed copies, but not as low: see
+`registration.REGISTER_LEVELS`."""
 
 INNER = 8
 """Pixels from its edge where a part's register is judged; nearer, windows reach into the host."""
@@ -35,7 +37,7 @@ FREE_CORNERS, CORNER_RADIUS = 5, 12
 five strongest of a part, with what is within the radius in pixels, are no evidence; only what agrees beyond them. Of
 clean logos the highest score is 0.49 with three, 0.19 with four, 0.14 with five; copies lose a tenth."""
 
-FREE_CORNERS_OF_FLOW = 12
+FREE_CORNERS_OF_FLOW = 16
 """The same where a flow bends the affine map."""
 
 MIN_EVIDENCE, MIN_SCORE = 1.0, 0.005
@@ -64,40 +66,35 @@ class Part:
     affine: Affine
 
 
-def find_parts(
-    owner: int,
-    heatmap: NDArray[np.float32],
-    support: NDArray[np.float32],
-    distinct: NDArray[np.float32],
-    verified: Verified,
-) -> list[Part]:
+def find_parts(owner: int, heatmap: NDArray[np.float32], query: Structure, verified: Verified) -> list[Part]:
     """The connected parts of one alignment's heatmap.
 
-    score = sum of heat * distinct beyond five corners / 256 * (share of what is distinct in exact register) ^ 5
+    score = sum of heat * distinct beyond five corners / 256 * (share in exact register, of distinct * of support) ^ 3
 
     Args:
         owner: Number of the alignment.
-        heatmap, support, distinct: (H, W) float32 in [0, 1].
+        heatmap: (H, W) float32 in [0, 1].
+        query: What there is to compare.
         verified: The alignment's dense comparison.
     """
     labels, count = ndimage.label(heatmap > THRESHOLD)
     if not count:
         return []
     numbers = np.arange(1, count + 1)
-    enough = ndimage.sum_labels(heatmap * support, labels, numbers) >= MIN_EVIDENCE * SCORE_PIXELS
+    enough = ndimage.sum_labels(heatmap * query.support, labels, numbers) >= MIN_EVIDENCE * SCORE_PIXELS
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * MARGIN + 1, 2 * MARGIN + 1))
-    corners = FREE_CORNERS
+    corners, distinct = FREE_CORNERS, query.distinct
     if verified.mapping.flow is not None:
-        corners, distinct = FREE_CORNERS_OF_FLOW, texture(distinct)
+        corners, distinct = FREE_CORNERS_OF_FLOW, query.texture
     weighted = heatmap * distinct
     parts = []
     for number in numbers[enough]:
         filled = ndimage.binary_fill_holes(labels == number)
         mask = cv2.dilate(filled.astype(np.uint8), kernel) > 0
         evidence = _without_corners(np.where(filled, weighted, 0), corners) / SCORE_PIXELS
-        score = evidence * _register(mask, distinct, verified.registered) ** REGISTER_POWER
+        score = evidence * _register(mask, (distinct, query.support), verified.registered) ** REGISTER_POWER
         if score >= MIN_SCORE:
-            correlation = float(np.average(verified.correlation, weights=support * mask + 1e-9))
+            correlation = float(np.average(verified.correlation, weights=query.support * mask + 1e-9))
             parts.append(Part(owner, mask, score, correlation, affine_within(mask, verified.mapping)))
     return parts
 
@@ -111,15 +108,19 @@ def _without_corners(evidence: NDArray[np.float32], count: int) -> float:
     return float(rest.sum())
 
 
-def _register(mask: NDArray[np.bool_], distinct: NDArray[np.float32], registered: NDArray[np.float32]) -> float:
-    """Share of what is distinct in a part that is in exact register, on the level (L, H, W) where it is highest.
+def _register(
+    mask: NDArray[np.bool_], weights: Sequence[NDArray[np.float32]], registered: NDArray[np.float32]
+) -> float:
+    """Share of a part that is in exact register, on the level (L, H, W) where it is highest.
 
-    Judged off the part's edge where it is large enough.
+    Judged off the part's edge where it is large enough; the product of the shares by each of the weights (H, W).
     """
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * INNER + 1, 2 * INNER + 1))
     inner = cv2.erode(mask.astype(np.uint8), kernel) > 0
-    weight = distinct * (inner if inner.sum() >= SCORE_PIXELS else mask)
-    return float((weight * registered).sum((1, 2)).max() / max(float(weight.sum()), 1e-6))
+    judged = inner if inner.sum() >= SCORE_PIXELS else mask
+    exact = registered[:, judged]
+    shares = [(exact * one[judged]).sum(1) / max(float(one[judged].sum()), 1e-6) for one in weights]
+    return float(np.prod(shares, axis=0).max())
 
 
 def keep_strongest(parts: list[Part]) -> list[tuple[Part, list[int]]]:

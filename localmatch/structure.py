@@ -15,7 +15,7 @@ HALF_CONTRAST = 4 / 255
 CONTRAST_WINDOW, ROUNDNESS_WINDOW = 15, 3.0
 """Side of the window of contrast, and standard deviation of the Gaussian one of the structure tensor, in pixels."""
 
-TEXTURE_WINDOW, TEXTURE_FROM, TEXTURE_TO = 12.0, 0.15, 0.3
+TEXTURE_WINDOW, TEXTURE_FROM, TEXTURE_TO = 12.0, 0.2, 0.4
 """Standard deviation in pixels of the Gaussian window in which texture is looked for, and the mean of what is distinct
 there at which it begins and is full. Single corners, as of logos, are no texture."""
 

@@ -21,9 +21,9 @@ from localmatch.kernels import compare_maps, splat_evidence
 from localmatch.kernels.compare import ONE
 from localmatch.kernels.splat import PEAK, SUBPIXEL
 from localmatch.patches import PATCH
-from localmatch.records import Alignment, Box, Encoded, Level, Mapping, Neighbours, Verified
+from localmatch.records import Alignment, Box, Encoded, Level, Mapping, Neighbours, Structure, Verified
 from localmatch.registration import correlation, refine
-from localmatch.structure import structure
+from localmatch.structure import structure, texture
 from localmatch.views import View, view_of
 from localmatch.warping import warp
 
@@ -55,6 +55,9 @@ BORDER = 3
 BENT = 0.6
 """Where a smaller share of what looks alike is in exact register, it may be that the copy was bent."""
 
+TEXTURED = 128.0
+"""A flow is tried where what looks alike holds so many pixels of texture; without, it would be no evidence."""
+
 UNKNOWN_REGISTER = 0.7
 """Share of exact register taken for a reference that cannot be read any more."""
 
@@ -69,13 +72,16 @@ def screen(network: DescriptorNet, encoded: Encoded, reference: list[Level], ali
     return max(float(np.percentile(look, 75)) for look in looks)
 
 
-def verify(network: DescriptorNet, encoded: Encoded, reference: list[Level], alignment: Alignment) -> Verified:
+def verify(
+    network: DescriptorNet, encoded: Encoded, query: Structure, reference: list[Level], alignment: Alignment
+) -> Verified:
     """Refine an alignment and compare every pixel."""
     view = view_of(encoded, _extent(network, encoded, reference, alignment))
     alike = _alike(network, view, reference, Mapping(alignment.affine))
     affine, registered = refine(view, reference, alignment.affine, alike)
     mapping = Mapping(affine)
-    if _share(registered, alike) < BENT:
+    textured = float((query.texture[view.slices] * alike).sum()) >= TEXTURED
+    if textured and _share(registered, alike) < BENT:
         bent = find_flow(view, reference, mapping, alike, COARSE)
         # A bent copy comes into sight as the flow brings it nearer.
         alike = _alike(network, view, reference, bent)
@@ -136,12 +142,12 @@ def _compare(network: DescriptorNet, view: View, reference: list[Level], mapping
     return np.asarray(1 / (1 + np.exp((CENTRE - total) / WIDTH)), np.float32)
 
 
-def query_structure(encoded: Encoded) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """`structure` of a query at its own size: support and distinct, each (H, W)."""
+def query_structure(encoded: Encoded) -> Structure:
+    """The structure of a query on its own pixels."""
     (level,) = view_of(encoded, (0, 0, *encoded.size)).finest(SCREEN_FROM, 1)
     maps = np.dstack(structure(level.gray.numpy()))
-    support, distinct = cv2.split(cv2.resize(maps, encoded.size, interpolation=cv2.INTER_LINEAR))
-    return np.asarray(support, np.float32), np.asarray(distinct, np.float32)
+    support, distinct = np.moveaxis(cv2.resize(maps, encoded.size, interpolation=cv2.INTER_LINEAR), 2, 0)
+    return Structure(support, distinct, texture(distinct))
 
 
 def stored_patches(encoded: Encoded, alignment: Alignment, neighbours: Neighbours) -> Verified:
