@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -109,8 +109,17 @@ def _counter(what: str, total: int) -> Callable[[str], None]:
     return advance
 
 
-Found = list[tuple[str, Box, float, Any]]
-"""Regions of an image: reference path, query box, p-value, mask or None."""
+class Region(NamedTuple):
+    """A region that a system found: reference path, query box, score, p-value, mask or None."""
+
+    reference: str
+    box: Box
+    score: float
+    p: float
+    mask: Any
+
+
+Found = list[Region]
 
 
 def localmatch_system(index: lm.Index) -> Callable[[Any], Found]:
@@ -118,7 +127,10 @@ def localmatch_system(index: lm.Index) -> Callable[[Any], Found]:
 
     def run(image: Any) -> Found:
         audit = index.audit(image, ALPHA)
-        return [(r.reference, r.query_box, r.p_value if r.p_value is not None else 1.0, r.mask) for r in audit.regions]
+        return [
+            Region(r.reference, r.query_box, r.score, 1.0 if r.p_value is None else r.p_value, r.mask)
+            for r in audit.regions
+        ]
 
     return run
 
@@ -130,7 +142,10 @@ def sift_system(references: Sequence[Path], background: Sequence[Path]) -> Calla
     scores = np.array([match[0].inliers if match else 0 for match in best], np.float64)
 
     def run(image: Any) -> Found:
-        return [(str(references[m.reference]), m.box, p_value(m.inliers, scores), None) for m in index.search(image)]
+        return [
+            Region(str(references[m.reference]), m.box, float(m.inliers), p_value(m.inliers, scores), None)
+            for m in index.search(image)
+        ]
 
     return run
 
@@ -149,9 +164,15 @@ def measure(
         rows.append(journal.once(f"{name} {number}", partial(_judge, system, query, references)))
     flagged: list[dict[str, Any]] = []
     for path in track(clean, f"{name}, clean", console=console):
-        best = journal.once(f"{name} {path}", lambda: min((f[2] for f in system(load(path))), default=1.0))  # noqa: B023
-        flagged.append({"image": path.name, "p": best})
-    return summary(rows, flagged) | {"rows": rows, "clean_flagged": [f for f in flagged if f["p"] <= ALPHA]}
+        flagged.append(journal.once(f"{name} {path}", partial(_strongest, system, path)))
+    return summary(rows, flagged) | {"rows": rows, "clean": flagged}
+
+
+def _strongest(system: Callable[[Any], Found], path: Path) -> dict[str, Any]:
+    """What a system says of a clean image."""
+    best = min(system(load(path)), key=lambda f: f.p, default=None)
+    p, score = (1.0, 0.0) if best is None else (best.p, best.score)
+    return {"image": path.name, "p": p, "score": score}
 
 
 def _judge(system: Callable[[Any], Found], query: Planted, references: Sequence[Path]) -> dict[str, Any]:
@@ -159,16 +180,18 @@ def _judge(system: Callable[[Any], Found], query: Planted, references: Sequence[
     start = time.perf_counter()
     found = system(query.image)
     seconds = time.perf_counter() - start
-    right = [f for f in found if f[0] == str(references[query.reference]) and box_iou(f[1], query.query_box) >= IOU]
-    hit = min(right, key=lambda f: f[2], default=None)
+    reference = str(references[query.reference])
+    right = [f for f in found if f.reference == reference and box_iou(f.box, query.query_box) >= IOU]
+    hit = min(right, key=lambda f: f.p, default=None)
     return {
         "change": query.change,
         "area": query.area,
         "domain": references[query.reference].parts[-2],
         "located": hit is not None,
-        "found": hit is not None and hit[2] <= ALPHA,
-        "first": bool(found) and bool(right) and found[0][0] == right[0][0],
-        "mask_iou": None if hit is None or hit[3] is None else mask_iou(hit[3], query.mask),
+        "found": hit is not None and hit.p <= ALPHA,
+        "score": None if hit is None else hit.score,
+        "first": bool(right) and found[0].reference == reference,
+        "mask_iou": None if hit is None or hit.mask is None else mask_iou(hit.mask, query.mask),
         "seconds": seconds,
     }
 
