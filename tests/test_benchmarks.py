@@ -1,10 +1,19 @@
-"""The measures that the benchmarks report, on answers whose value anyone can see."""
+"""What the benchmarks ask and report, on cases whose answer anyone can see."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
 import pytest
 
+from benchmarks.journal import Journal
+from benchmarks.pictures import shows_something
+from benchmarks.regions.measures import false_alarms, threshold
 from benchmarks.regions.ranking import Answer, Segment, image_ranking, segment_average_precision
+from benchmarks.splits import split_clean
 
 LEFT, RIGHT, ALL = (0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0), (0.0, 0.0, 1.0, 1.0)
 TRUE = Segment(7, LEFT, ALL)
@@ -48,3 +57,65 @@ def test_recall_of_images_is_told_at_ninety_per_cent_precision() -> None:
     wrong = [Answer((TRUE,), (Segment(8, LEFT, ALL, 9.0),)), Answer((TRUE,), (Segment(8, LEFT, ALL, 8.0),))]
     _, recall = image_ranking(answers + wrong)
     assert recall == pytest.approx(10 / 12)
+
+
+def test_a_killed_benchmark_goes_on_where_it_was(tmp_path: Path) -> None:
+    result, asked = tmp_path / "result.json", []
+
+    def compute(value: list[float]) -> Callable[[], list[float]]:
+        return lambda: asked.append(value) or value
+
+    Journal(result, {"seed": 1}).once("a", compute([0.1, 2]))
+    with (tmp_path / "result.journal").open("a") as file:
+        file.write('["b", [0.')  # killed while it wrote
+    again = Journal(result, {"seed": 1})
+    assert again.once("a", compute([9])) == [0.1, 2]
+    assert again.once("b", compute([3])) == [3]
+    assert asked == [[0.1, 2], [3]]
+    assert Journal(result, {"seed": 1}).once("b", compute([9])) == [3]
+    assert Journal(result, {"seed": 2}).once("a", compute([4])) == [4]  # other queries: nothing is known of them
+    assert asked == [[0.1, 2], [3], [4]]
+
+
+def test_answers_come_back_from_a_journal_as_they_were(tmp_path: Path) -> None:
+    segments = [TRUE], [Segment(7, LEFT, ALL, 0.5), Segment(8, ALL, ALL, 0.25)]
+    kept = Journal(tmp_path / "result.json", None).once("query", lambda: segments)
+    assert Answer.of(*kept) == Answer.of(*segments) == Answer(*map(tuple, segments))
+
+
+def test_no_clean_image_serves_twice() -> None:
+    clean, hosts = ([Path(f"{kind}{i}") for i in range(20)] for kind in ("clean", "host"))
+    split = split_clean(clean, hosts, 10)
+    assert sorted([*split.background, *split.development, *split.evaluation]) == sorted(clean + hosts)
+    assert len(split.background) == 10
+    assert not set(split.background) & set(hosts)
+    assert split == split_clean(clean, hosts, 10)
+
+
+@pytest.mark.parametrize(("alpha", "clean", "expected"), [(0.01, 99, 99.0), (0.01, 199, 198.0), (0.01, 98, None)])
+def test_a_threshold_is_what_clean_images_show(alpha: float, clean: int, expected: float | None) -> None:
+    scores = np.random.default_rng(0).permutation(np.arange(1.0, clean + 1))
+    assert threshold(scores, alpha) == expected
+
+
+def test_false_alarms_are_counted_on_images_that_did_not_set_the_threshold() -> None:
+    clean = np.zeros(400)
+    clean[[0, 2, 4]] = 5, 6, 7  # one half: its second score is 6, of which the other half has none
+    assert false_alarms(clean, 0.01)["share"] == pytest.approx(3 / 400)  # the other half's is 0
+    assert false_alarms(clean[:100], 0.01) is None
+
+
+@pytest.mark.parametrize(
+    ("draw", "expected"),
+    [
+        (lambda image: cv2.line(image, (-20, 30), (220, 110), (90, 90, 90), 9), False),  # slanted, and no corner
+        (lambda image: cv2.circle(image, (100, 100), 60, (200, 40, 40), 14), False),
+        (lambda image: cv2.putText(image, "R2d&", (20, 120), 0, 2, (0, 0, 0), 5), True),
+    ],
+)
+def test_copies_show_corners(draw: Callable[[np.ndarray], np.ndarray], expected: bool) -> None:
+    image = draw(np.full((200, 200, 3), 255, np.uint8))
+    mask = np.zeros((200, 200), bool)
+    mask[10:-10, 10:-10] = True
+    around = cv2.dilate((image.min(2) < 250).astype(np.uint8), np.ones((25, 25))) > 0
+    assert shows_something(image, mask & around) is expected
