@@ -44,6 +44,11 @@ def level_frame(level: Level, x: int = 0, y: int = 0) -> Affine:
     return np.array([[sx, 0, left + (x + 0.5) * sx], [0, sy, top + (y + 0.5) * sy]])
 
 
+def quarter_turn(size: tuple[int, int]) -> Affine:
+    """From positions in an image of (width, height) to those in the image after one `numpy.rot90`."""
+    return np.array([[0.0, 1, 0], [-1, 0, size[0]]])
+
+
 def box_iou(first: Box, second: Box) -> float:
     """Intersection over union of two boxes; 0 for boxes without area."""
     width = max(min(first[2], second[2]) - max(first[0], second[0]), 0.0)

@@ -15,7 +15,6 @@ import torch
 
 import localmatch
 from localmatch.api import Index
-from localmatch.calibration import check_alpha
 from localmatch.errors import ImageError, LocalmatchError
 from localmatch.files import replacing
 from localmatch.images import Skipped, Source, expand
@@ -33,6 +32,7 @@ def write_report(
     output: PathLike,
     *,
     alpha: float,
+    right_angles: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -46,6 +46,7 @@ def write_report(
         inputs: Images, folders, lists, tars, Parquet files.
         output: The report folder.
         alpha: False-alarm rate at which an image is flagged.
+        right_angles: Find copies that were turned by right angles, too; see `Index.audit`.
         overwrite: Replace a report of another index or other settings.
         progress: Called with the name of each query.
 
@@ -56,16 +57,15 @@ def write_report(
         LocalmatchError: The folder holds another report.
         CalibrationError: The index cannot show so low a false-alarm rate.
     """
-    if index.background is not None:
-        check_alpha(alpha, len(index.background.scores))  # before anything is written
+    index.check_alpha(alpha, right_angles)  # before anything is written
     folder = Path(output)
-    settings = _settings(index, alpha)
+    settings = _settings(index, alpha, right_angles)
     folder.mkdir(parents=True, exist_ok=True)
     done = _resume(folder, settings, overwrite)
     with (folder / "results.jsonl").open("a") as results:
         for item in expand(inputs):
             if item.name not in done:
-                record = _audit(index, item, alpha, folder)
+                record = _audit(index, item, settings, folder)
                 # The line is written last and whole: a query is done when it is there.
                 results.write(json.dumps(record) + "\n")
                 results.flush()
@@ -86,11 +86,11 @@ def picture_folder(name: str) -> str:
     return f"pictures/{stem}-{sha256(os.fsencode(name)).hexdigest()[:10]}"
 
 
-def _audit(index: Index, item: Source | Skipped, alpha: float, folder: Path) -> dict[str, Any]:
+def _audit(index: Index, item: Source | Skipped, settings: dict[str, Any], folder: Path) -> dict[str, Any]:
     if isinstance(item, Skipped):
         return {"query": item.name, "error": item.reason}
     try:
-        audit: Audit = index.audit(item.name, alpha)
+        audit: Audit = index.audit(item.name, settings["alpha"], settings["right_angles"])
     except ImageError as error:
         return {"query": item.name, "error": str(error).removeprefix(f"{item.name}: ")}
     pictures = picture_folder(item.name)
@@ -98,11 +98,12 @@ def _audit(index: Index, item: Source | Skipped, alpha: float, folder: Path) -> 
     return audit_record(audit) | {"pictures": pictures}
 
 
-def _settings(index: Index, alpha: float) -> dict[str, Any]:
+def _settings(index: Index, alpha: float, right_angles: bool) -> dict[str, Any]:
     """What a report depends on, besides the queries."""
     background = index.manifest.background if index.background is not None else None
     return {
         "alpha": alpha,
+        "right_angles": right_angles,
         "index": str(index.folder.resolve()),
         "index_digest": _digest([(p.name, p.files, p.removed) for p in index.manifest.shards]),
         "weights_digest": index.manifest.descriptor,
