@@ -15,7 +15,7 @@ import json
 import resource
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,6 +38,9 @@ from localmatch.geometry import box_iou
 from localmatch.records import Box
 
 ALPHA, IOU = 0.01, 0.5
+PLAIN_TIMES = 3
+"""Times as many plain copies as others: their share should be near one, which a few cannot show."""
+
 AREA_BINS: tuple[tuple[float, float], ...] = ((0.0, 0.05), (0.05, 0.12), (0.12, 1.0))
 console: Console = Console(stderr=True)
 
@@ -57,8 +60,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         index, cost = build(arguments.index or Path(folder) / "index.lmx", references_all, background)
         result: dict[str, Any] = {"environment": environment(), "split": arguments.split, "cost": cost}
-        seeds = range(arguments.first_seed, arguments.first_seed + arguments.queries)
-        planted = [plant(references, hosts, change, seed) for change in CHANGES for seed in seeds]
+        planted = {
+            f"{change} {arguments.first_seed + number}": plant(references, hosts, change, arguments.first_seed + number)
+            for change in CHANGES
+            for number in range(arguments.queries * (PLAIN_TIMES if change == "plain" else 1))
+        }
         result["counts"] = {
             "references": len(references_all),
             "background": len(background),
@@ -153,15 +159,15 @@ def sift_system(references: Sequence[Path], background: Sequence[Path]) -> Calla
 def measure(
     name: str,
     system: Callable[[Any], Found],
-    planted: Sequence[Planted],
+    planted: Mapping[str, Planted],
     references: Sequence[Path],
     clean: Sequence[Path],
     journal: Journal,
 ) -> dict[str, Any]:
     """Recall by area and change, false-alarm rate, mask IoU and seconds a query."""
     rows: list[dict[str, Any]] = []
-    for number, query in enumerate(track(planted, name, console=console)):
-        rows.append(journal.once(f"{name} {number}", partial(_judge, system, query, references)))
+    for drawn, query in track(planted.items(), name, len(planted), console=console):
+        rows.append(journal.once(f"{name} {drawn}", partial(_judge, system, query, references)))
     flagged: list[dict[str, Any]] = []
     for path in track(clean, f"{name}, clean", console=console):
         flagged.append(journal.once(f"{name} {path}", partial(_strongest, system, path)))
@@ -237,7 +243,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--hold-out-every", type=int, default=5, help="use every n-th host")
     parser.add_argument("--deepblend", type=Path, nargs="*", default=[])
     parser.add_argument("--background", type=int, default=299, help="clean images to calibrate on")
-    parser.add_argument("--queries", type=int, default=20, help="planted copies a change")
+    parser.add_argument("--queries", type=int, default=20, help="planted copies a change; three times as many plain")
     parser.add_argument("--clean-queries", type=int, default=400, help="clean images of the other half, at most")
     parser.add_argument("--first-seed", type=int, default=1000, help="1000 evaluates, 0 to 999 are for development")
     parser.add_argument("--no-sift", action="store_true")
