@@ -17,7 +17,7 @@ import json
 import resource
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,32 +52,33 @@ def main() -> None:
     clean = images_in(arguments.clean)
     all_hosts = sorted(images_in(arguments.hosts))
     held_out = all_hosts[:: arguments.hold_out_every]
-    trained_on = [path for path in all_hosts if path not in set(held_out)]
+    trained_on = [path for number, path in enumerate(all_hosts) if number % arguments.hold_out_every]
     chosen = np.random.default_rng(0).permutation(len(trained_on))[: arguments.setting]
     setting = [trained_on[i] for i in chosen]
     split = split_clean(clean, held_out)
     background = [*split.background, *split.development][: arguments.background]
     clean_queries = split.evaluation[: arguments.clean_queries]
-    hosts = [path for path in held_out if path not in set(background)]
+    taken = set(background)
+    draw = partial(plant, references, [path for path in held_out if path not in taken])
+    plan = [
+        (change, arguments.first_seed + number)
+        for change in CHANGES
+        for number in range(arguments.queries * (PLAIN_TIMES if change == "plain" else 1))
+    ]
     with tempfile.TemporaryDirectory() as folder:
         index, cost = build(arguments.index or Path(folder) / "index.lmx", references_all, background)
         result: dict[str, Any] = {"environment": environment(), "split": arguments.split, "cost": cost}
-        planted = {
-            f"{change} {arguments.first_seed + number}": plant(references, hosts, change, arguments.first_seed + number)
-            for change in CHANGES
-            for number in range(arguments.queries * (PLAIN_TIMES if change == "plain" else 1))
-        }
         result["counts"] = {
             "references": len(references_all),
             "background": len(background),
             "setting the threshold": len(setting),
-            "planted": len(planted),
+            "planted": len(plan),
             "clean": len(clean_queries),
         }
         about = [arguments.first_seed, result["counts"], result["environment"]["commit"]]
         journal = Journal(arguments.out, about)
         system = localmatch_system(index)
-        result["localmatch"] = measure("localmatch", system, planted, references, setting, clean_queries, journal)
+        result["localmatch"] = measure("localmatch", system, plan, draw, references, setting, clean_queries, journal)
         if arguments.deepblend:
             result["deepblend"] = [row for folder in arguments.deepblend for row in deepblend(index, folder)]
     result["cost"]["peak_memory_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
@@ -85,7 +86,7 @@ def main() -> None:
     if not arguments.no_sift:
         console.print("SIFT baseline: indexing")
         system = sift_system(references)
-        result["sift"] = measure("SIFT", system, planted, references, setting, clean_queries, journal)
+        result["sift"] = measure("SIFT", system, plan, draw, references, setting, clean_queries, journal)
     arguments.out.write_text(json.dumps(result, indent=1))
     journal.close()
     print(json.dumps({k: v for k, v in result.items() if k != "environment"}, indent=1))
@@ -94,7 +95,8 @@ def main() -> None:
 def measure(
     name: str,
     system: Callable[[Any], Found],
-    planted: Mapping[str, Planted],
+    plan: Sequence[tuple[str, int]],
+    draw: Callable[[str, int], Planted],
     references: Sequence[Path],
     setting: Sequence[Path],
     clean: Sequence[Path],
@@ -107,8 +109,8 @@ def measure(
         return [journal.once(f"{name} {path}", partial(_strongest, system, path)) for path in bar]
 
     rows = [
-        journal.once(f"{name} {drawn}", partial(_judge, system, query, references))
-        for drawn, query in track(planted.items(), name, len(planted), console=console)
+        journal.once(f"{name} {change} {seed}", partial(_judge, system, draw, references, change, seed))
+        for change, seed in track(plan, name, console=console)
     ]
     level = threshold(np.array([one["score"] for one in scored(setting, "threshold")]), ALPHA)
     if level is None:
@@ -124,8 +126,15 @@ def _strongest(system: Callable[[Any], Found], path: Path) -> dict[str, Any]:
     return {"image": path.name, "score": score, "own": own}
 
 
-def _judge(system: Callable[[Any], Found], query: Planted, references: Sequence[Path]) -> dict[str, Any]:
+def _judge(
+    system: Callable[[Any], Found],
+    draw: Callable[[str, int], Planted],
+    references: Sequence[Path],
+    change: str,
+    seed: int,
+) -> dict[str, Any]:
     """What a system made of one planted copy."""
+    query = draw(change, seed)
     start = time.perf_counter()
     found = system(query.image)
     seconds = time.perf_counter() - start

@@ -24,6 +24,7 @@ def split_clean(clean: Sequence[Path], hosts: Sequence[Path], background: int = 
     """Split clean images and hosts in the same way every time; hosts are in no background."""
     rng = np.random.default_rng(0)
     chosen = [clean[i] for i in rng.permutation(len(clean))[:background]]
-    others = [path for path in clean if path not in set(chosen)] + list(hosts)
+    taken = set(chosen)
+    others = [path for path in clean if path not in taken] + list(hosts)
     others = [others[i] for i in rng.permutation(len(others))]
     return CleanSplit(chosen, others[::2], others[1::2])

@@ -8,7 +8,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from localmatch.audit import RIGHT_ANGLES, Searcher, find_regions
+from localmatch.audit import Searcher, find_regions, looks
 from localmatch.calibration import Background, check_alpha, learn_background, p_value
 from localmatch.descriptor.encode import encode_reference
 from localmatch.descriptor.weights import load_descriptor
@@ -160,7 +160,7 @@ class Index:
         score = regions[0].score if regions else 0.0
         p, flagged = None, None
         if self.background is not None:
-            p_of = partial(p_value, clean_scores=self.background.scores, looks=RIGHT_ANGLES if right_angles else 1)
+            p_of = partial(p_value, clean_scores=self.background.scores, looks=looks(right_angles))
             regions = [replace(region, p_value=p_of(region.score)) for region in regions]
             p = p_of(score)
             flagged = p <= alpha
@@ -173,7 +173,7 @@ class Index:
             CalibrationError: The index is calibrated, but with too few clean images for this alpha.
         """
         if self.background is not None:
-            check_alpha(alpha, len(self.background.scores), RIGHT_ANGLES if right_angles else 1)
+            check_alpha(alpha, len(self.background.scores), looks(right_angles))
 
     def names(self) -> list[str]:
         """Paths of all references, in the order of their numbers; removed ones are left out."""

@@ -88,7 +88,7 @@ def find_regions(
     parts: list[Part] = []
     candidates: list[Candidate] = []
     size, turn = image.shape[1::-1], np.eye(2, 3)
-    for turns in range(RIGHT_ANGLES if right_angles else 1):
+    for turns in range(looks(right_angles)):
         heat, found, tried = _look(searcher, np.ascontiguousarray(np.rot90(image, turns)))
         heatmap = np.maximum(heatmap, np.rot90(heat, -turns))
         for part in found:
@@ -101,6 +101,11 @@ def find_regions(
         for part, also in keep_strongest(parts)
     ]
     return heatmap, regions
+
+
+def looks(right_angles: bool) -> int:
+    """How many times an image is looked at, each of which may raise a false alarm."""
+    return RIGHT_ANGLES if right_angles else 1
 
 
 def _look(searcher: Searcher, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], list[Part], list[Candidate]]:

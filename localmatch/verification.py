@@ -146,7 +146,8 @@ def query_structure(encoded: Encoded) -> Structure:
     """The structure of a query on its own pixels."""
     (level,) = view_of(encoded, (0, 0, *encoded.size)).finest(SCREEN_FROM, 1)
     maps = np.dstack(structure(level.gray.numpy()))
-    support, distinct = np.moveaxis(cv2.resize(maps, encoded.size, interpolation=cv2.INTER_LINEAR), 2, 0)
+    resized = cv2.split(cv2.resize(maps, encoded.size, interpolation=cv2.INTER_LINEAR))
+    support, distinct = (np.asarray(one, np.float32) for one in resized)
     return Structure(support, distinct, texture(distinct))
 
 

@@ -31,7 +31,7 @@ from benchmarks.regions.measures import judge, summary
 from benchmarks.regions.queries import AREAS, EVALUATION, FAMILIES, HOST_SIDE, Copy, make_query
 from benchmarks.regions.ranking import Answer, Segment
 from benchmarks.regions.systems import DEFAULT, SYSTEMS, Found, Search, Setup
-from benchmarks.splits import split_clean
+from benchmarks.splits import BACKGROUND, split_clean
 
 LARGEST_OF_SEVERAL = 0.25
 EACH = {"plain": 8, "combined": 8, "several": 2}
@@ -183,7 +183,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--hosts", type=Path, nargs="+", required=True, help="images that copies are pasted into")
     parser.add_argument("--overlays", type=Path, nargs="*", default=[], help="images with alpha, as object shapes")
     parser.add_argument("--hold-out-every", type=int, default=5, help="use every n-th host by sorted path")
-    parser.add_argument("--background", type=int, default=150, help="images of --clean to calibrate on")
+    parser.add_argument("--background", type=int, default=BACKGROUND, help="images of --clean to calibrate on")
     parser.add_argument("--clean-queries", type=int, default=400)
     parser.add_argument(
         "--rounds",
