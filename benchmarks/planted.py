@@ -27,13 +27,13 @@ from rich.progress import track
 
 import localmatch as lm
 from benchmarks.environment import environment
-from benchmarks.journal import Journal
 from benchmarks.pictures import images_in, load
 from benchmarks.planted_systems import ALPHA, Found, build, console, localmatch_system, sift_system
 from benchmarks.planting import CHANGES, Planted, plant
 from benchmarks.regions.measures import threshold
 from benchmarks.shares import mask_iou, share
 from benchmarks.splits import split_clean
+from localmatch.files import Journal
 from localmatch.geometry import box_iou
 
 IOU = 0.5
@@ -76,7 +76,7 @@ def main() -> None:
             "clean": len(clean_queries),
         }
         about = [arguments.first_seed, result["counts"], result["environment"]["commit"]]
-        journal = Journal(arguments.out, about)
+        journal = Journal(arguments.out.with_suffix(".journal"), about)
         system = localmatch_system(index)
         result["localmatch"] = measure("localmatch", system, plan, draw, references, setting, clean_queries, journal)
         if arguments.deepblend:

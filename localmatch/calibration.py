@@ -7,12 +7,11 @@ each is scored against the background patches of the other, so that no image is 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from localmatch._version import __version__
 from localmatch.audit import Searcher, find_regions
 from localmatch.errors import CalibrationError, CorruptIndexError
+from localmatch.files import Journal
 from localmatch.images import Skipped, Source, expand
 from localmatch.index.build import Progress, decoded
 from localmatch.index.lists import Lists, files, write_lists
@@ -116,10 +116,10 @@ def learn_background(
             rows = write_lists(path, f"fold-{fold}", descriptors)
             lists.append(Lists(path, f"fold-{fold}", len(rows)))
         shards = [[shard.part.files, shard.part.removed] for shard in searcher.shards]
-        log = _ScoreLog(folder / "calibrating.txt", [__version__, file_table(path), shards])
-        scores = _clean_scores(searcher, clean, lists, log, progress)
+        journal = Journal(folder / "calibrating.journal", [__version__, file_table(path), shards])
+        scores = _clean_scores(searcher, clean, lists, journal, progress)
         (path / "scores.json").write_text(json.dumps(scores))
-        log.path.unlink()
+        journal.close()
     return Part(path.name, file_table(path), len(scores), tuple(one.count for one in lists)), skipped
 
 
@@ -128,32 +128,15 @@ def _not_known(items: Iterable[Source | Skipped], known: set[str]) -> Iterable[S
         yield Skipped(item.name, "in the index, so not clean") if item.name in known else item
 
 
-class _ScoreLog:
-    """Scores of clean images on disk as they come: a kill loses the one in progress."""
-
-    def __init__(self, path: Path, key: list[Any]) -> None:
-        """Go on with the log at `path` if it was begun under the same `key`, else begin it."""
-        self.path = path
-        head = hashlib.sha256(json.dumps(key).encode()).hexdigest() + "\n"
-        try:
-            lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-            self.scores = [float(line) for line in lines[1:]] if lines[:1] == [head] else []
-        except (OSError, ValueError):
-            self.scores = []
-        path.write_text("".join([head, *(f"{score!r}\n" for score in self.scores)]))
-
-    def add(self, score: float) -> None:
-        """Append a score."""
-        self.scores.append(score)
-        with self.path.open("a") as file:
-            file.write(f"{score!r}\n")
-
-
 def _clean_scores(
-    searcher: Searcher, clean: Sequence[Source], lists: Sequence[Lists], log: _ScoreLog, progress: Progress | None
+    searcher: Searcher,
+    clean: Sequence[Source],
+    lists: Sequence[Lists],
+    journal: Journal,
+    progress: Progress | None,
 ) -> list[float]:
-    """Scores of clean images, each normalised by the fold that it is not in; those in the log are taken from there."""
-    done = len(log.scores)
+    """Scores of clean images, each normalised by the fold that it is not in; those in the journal stand."""
+    done = len(journal.values)
     if progress is not None:
         for source in clean[:done]:
             progress(source.name)
@@ -161,8 +144,12 @@ def _clean_scores(
         if isinstance(item, Skipped):  # it was readable a moment ago
             raise CalibrationError(f"{item.name} changed while it was read: {item.reason}. Calibrate again.")
         others = [one for fold, one in enumerate(lists) if fold != number % FOLDS]
-        _, regions = find_regions(replace(searcher, background=others), item[1])
-        log.add(regions[0].score if regions else 0.0)
+        journal.once(str(number), partial(_score, replace(searcher, background=others), item[1]))
         if progress is not None:
             progress(item[0].name)
-    return log.scores
+    return list(journal.values.values())
+
+
+def _score(searcher: Searcher, image: NDArray[np.uint8]) -> float:
+    _, regions = find_regions(searcher, image)
+    return regions[0].score if regions else 0.0

@@ -324,11 +324,11 @@ def test_an_interrupted_calibration_goes_on_and_ends_in_the_same_scores(
     monkeypatch.setattr("localmatch.calibration.find_regions", lambda s, image: scored(s, image, 2))
     with pytest.raises(KeyboardInterrupt):
         index.calibrate(clean)
-    with (copied_index / "calibrating.txt").open("a") as file:
-        file.write("0.3")  # killed in the middle of a line
+    with (copied_index / "calibrating.journal").open("a") as file:
+        file.write('["2", 0.3')  # killed in the middle of a line
     monkeypatch.setattr("localmatch.calibration.find_regions", lambda s, image: scored(s, image, 99))
     index = lm.Index.open(copied_index)
     index.calibrate(clean)
     assert len(looked) == 4
     assert (copied_index / "background" / index.manifest.background.name / "scores.json").read_text() == expected
-    assert not (copied_index / "calibrating.txt").exists()
+    assert not (copied_index / "calibrating.journal").exists()

@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks.journal import Journal
 from benchmarks.pictures import shows_something
 from benchmarks.regions.measures import false_alarms, threshold
 from benchmarks.regions.ranking import Answer, Segment, image_ranking, segment_average_precision
 from benchmarks.splits import split_clean
+from localmatch.files import Journal
 
 LEFT, RIGHT, ALL = (0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0), (0.0, 0.0, 1.0, 1.0)
 TRUE = Segment(7, LEFT, ALL)
@@ -60,26 +60,28 @@ def test_recall_of_images_is_told_at_ninety_per_cent_precision() -> None:
 
 
 def test_a_killed_benchmark_goes_on_where_it_was(tmp_path: Path) -> None:
-    result, asked = tmp_path / "result.json", []
+    path, asked = tmp_path / "result.journal", []
 
     def compute(value: list[float]) -> Callable[[], list[float]]:
         return lambda: asked.append(value) or value
 
-    Journal(result, {"seed": 1}).once("a", compute([0.1, 2]))
-    with (tmp_path / "result.journal").open("a") as file:
+    Journal(path, {"seed": 1}).once("a", compute([0.1, 2]))
+    with path.open("a") as file:
         file.write('["b", [0.')  # killed while it wrote
-    again = Journal(result, {"seed": 1})
+    again = Journal(path, {"seed": 1})
     assert again.once("a", compute([9])) == [0.1, 2]
     assert again.once("b", compute([3])) == [3]
     assert asked == [[0.1, 2], [3]]
-    assert Journal(result, {"seed": 1}).once("b", compute([9])) == [3]
-    assert Journal(result, {"seed": 2}).once("a", compute([4])) == [4]  # other queries: nothing is known of them
-    assert asked == [[0.1, 2], [3], [4]]
+    assert Journal(path, {"seed": 1}).once("b", compute([9])) == [3]
+    assert Journal(path, {"seed": 2}).once("a", compute([4])) == [4]  # other queries: nothing is known of them
+    path.write_text(path.read_text() + "[" * 10_000 + "\n")
+    assert Journal(path, {"seed": 2}).once("a", compute([5])) == [5]
+    assert asked == [[0.1, 2], [3], [4], [5]]
 
 
 def test_answers_come_back_from_a_journal_as_they_were(tmp_path: Path) -> None:
     segments = [TRUE], [Segment(7, LEFT, ALL, 0.5), Segment(8, ALL, ALL, 0.25)]
-    kept = Journal(tmp_path / "result.json", None).once("query", lambda: segments)
+    kept = Journal(tmp_path / "result.journal", None).once("query", lambda: segments)
     assert Answer.of(*kept) == Answer.of(*segments) == Answer(*map(tuple, segments))
 
 

@@ -25,13 +25,13 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks.environment import environment
-from benchmarks.journal import Journal
 from benchmarks.pictures import Pixels, images_in, limited, load, size_of
 from benchmarks.regions.measures import judge, summary
 from benchmarks.regions.queries import AREAS, EVALUATION, FAMILIES, HOST_SIDE, Copy, make_query
 from benchmarks.regions.ranking import Answer, Segment
 from benchmarks.regions.systems import DEFAULT, SYSTEMS, Found, Search, Setup
 from benchmarks.splits import BACKGROUND, split_clean
+from localmatch.files import Journal
 
 LARGEST_OF_SEVERAL = 0.25
 EACH = {"plain": 8, "combined": 8, "several": 2}
@@ -77,7 +77,9 @@ def main() -> None:
         "first_seed": arguments.first_seed,
     }
     result["systems"] = _measured_before(arguments.out, result)
-    journal = Journal(arguments.out, [*(result[name] for name in SAME), environment()["commit"]])
+    journal = Journal(
+        arguments.out.with_suffix(".journal"), [*(result[name] for name in SAME), environment()["commit"]]
+    )
     for name in arguments.systems:
         console.print(f"{name}: building")
         search, cost = SYSTEMS[name](Setup(material.references, background, arguments.work, arguments.weights))
