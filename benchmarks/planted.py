@@ -2,12 +2,10 @@
 
     python -m benchmarks.planted --references DIR --clean DIR --hosts DIR [--deepblend DIR] --out results/planted.json
 
-A copy is found when a region names the right reference with query-box IoU >= 0.5 and scores over the threshold. Hosts
-and clean test images are in no index, background or training set: of --hosts, every n-th image by sorted path is used,
-those that `train-descriptor --hold-out-every n` left. Half of what is clean may be looked at in development, and an
-index that is calibrated on it promises too much. So the threshold is set by others of --hosts, which trained the
-descriptor but were not looked at, and false alarms are counted on the other half. What the index itself would flag,
-calibrated on the first half, is told beside it. A run that was killed goes on where it was.
+A copy is found when a region names the right reference with query-box IoU >= 0.5 and scores over the threshold, which
+the calibrated index sets; SIFT's is set by its scores of the same clean images in the same way. Hosts and clean test
+images are in no index, background or training set: of --hosts, every n-th image by sorted path is used, those that
+`train-descriptor --hold-out-every n` left. A run that was killed goes on where it was.
 """
 
 from __future__ import annotations
@@ -23,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.progress import track
 
 import localmatch as lm
@@ -32,7 +31,7 @@ from benchmarks.planted_systems import ALPHA, Found, build, console, localmatch_
 from benchmarks.planting import CHANGES, Planted, plant
 from benchmarks.regions.measures import threshold
 from benchmarks.shares import mask_iou, share
-from benchmarks.splits import split_clean
+from benchmarks.splits import BACKGROUND, split_clean
 from localmatch.files import Journal
 from localmatch.geometry import box_iou
 
@@ -50,35 +49,29 @@ def main() -> None:
     extra = images_in([p / "data" for p in arguments.deepblend]) if arguments.deepblend else []
     references_all = references + [p for p in extra if "mask" not in p.name]
     clean = images_in(arguments.clean)
-    all_hosts = sorted(images_in(arguments.hosts))
-    held_out = all_hosts[:: arguments.hold_out_every]
-    trained_on = [path for number, path in enumerate(all_hosts) if number % arguments.hold_out_every]
-    chosen = np.random.default_rng(0).permutation(len(trained_on))[: arguments.setting]
-    setting = [trained_on[i] for i in chosen]
-    split = split_clean(clean, held_out)
-    background = [*split.background, *split.development][: arguments.background]
+    hosts = sorted(images_in(arguments.hosts))[:: arguments.hold_out_every]
+    split = split_clean(clean, hosts, arguments.background)
     clean_queries = split.evaluation[: arguments.clean_queries]
-    taken = set(background)
-    draw = partial(plant, references, [path for path in held_out if path not in taken])
+    draw = partial(plant, references, hosts)
     plan = [
         (change, arguments.first_seed + number)
         for change in CHANGES
         for number in range(arguments.queries * (PLAIN_TIMES if change == "plain" else 1))
     ]
     with tempfile.TemporaryDirectory() as folder:
-        index, cost = build(arguments.index or Path(folder) / "index.lmx", references_all, background)
+        index, cost = build(arguments.index or Path(folder) / "index.lmx", references_all, split.background)
         result: dict[str, Any] = {"environment": environment(), "split": arguments.split, "cost": cost}
         result["counts"] = {
             "references": len(references_all),
-            "background": len(background),
-            "setting the threshold": len(setting),
+            "background": len(split.background),
             "planted": len(plan),
             "clean": len(clean_queries),
         }
         about = [arguments.first_seed, result["counts"], result["environment"]["commit"]]
         journal = Journal(arguments.out.with_suffix(".journal"), about)
-        system = localmatch_system(index)
-        result["localmatch"] = measure("localmatch", system, plan, draw, references, setting, clean_queries, journal)
+        measured = partial(measure, plan=plan, draw=draw, references=references, clean=clean_queries, journal=journal)
+        scores = index.background.scores if index.background is not None else np.zeros(0)
+        result["localmatch"] = measured("localmatch", localmatch_system(index), scores)
         if arguments.deepblend:
             result["deepblend"] = [row for folder in arguments.deepblend for row in deepblend(index, folder)]
     result["cost"]["peak_memory_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
@@ -86,7 +79,8 @@ def main() -> None:
     if not arguments.no_sift:
         console.print("SIFT baseline: indexing")
         system = sift_system(references)
-        result["sift"] = measure("SIFT", system, plan, draw, references, setting, clean_queries, journal)
+        scores = np.array([row["score"] for row in _ask_clean("SIFT", system, split.background, journal)])
+        result["sift"] = measured("SIFT", system, scores)
     arguments.out.write_text(json.dumps(result, indent=1))
     journal.close()
     print(json.dumps({k: v for k, v in result.items() if k != "environment"}, indent=1))
@@ -95,35 +89,46 @@ def main() -> None:
 def measure(
     name: str,
     system: Callable[[Any], Found],
+    background: NDArray[np.float64],
     plan: Sequence[tuple[str, int]],
     draw: Callable[[str, int], Planted],
     references: Sequence[Path],
-    setting: Sequence[Path],
     clean: Sequence[Path],
     journal: Journal,
 ) -> dict[str, Any]:
-    """Recall by area and change, false-alarm rate, mask IoU and seconds a query."""
+    """Recall by area and change, false-alarm rate, mask IoU and seconds a query.
 
-    def scored(paths: Sequence[Path], what: str) -> list[dict[str, Any]]:
-        bar = track(paths, f"{name}, {what}", console=console)
-        return [journal.once(f"{name} {path}", partial(_strongest, system, path)) for path in bar]
-
+    Args:
+        name: Of the system.
+        system: The system.
+        background: Its scores of the clean images that set the threshold.
+        plan: Change and seed of each planted copy.
+        draw: Makes a planted copy.
+        references: What copies are taken from.
+        clean: Images on which false alarms are counted.
+        journal: Of this run.
+    """
+    level = threshold(background, ALPHA)
+    if level is None:
+        raise SystemExit(f"{len(background)} clean images cannot set a threshold for alpha {ALPHA}: give more.")
     rows = [
         journal.once(f"{name} {change} {seed}", partial(_judge, system, draw, references, change, seed))
         for change, seed in track(plan, name, console=console)
     ]
-    level = threshold(np.array([one["score"] for one in scored(setting, "threshold")]), ALPHA)
-    if level is None:
-        raise SystemExit(f"{len(setting)} images cannot set a threshold for alpha {ALPHA}: give --hosts with more.")
-    flagged = scored(clean, "clean")
-    return {"threshold": level, **summary(rows, flagged, level), "rows": rows, "clean": flagged}
+    alarms = _ask_clean(name, system, clean, journal)
+    return {"threshold": level, **summary(rows, alarms, level), "rows": rows, "clean": alarms}
+
+
+def _ask_clean(
+    name: str, system: Callable[[Any], Found], paths: Sequence[Path], journal: Journal
+) -> list[dict[str, Any]]:
+    """What a system says of clean images."""
+    bar = track(paths, f"{name}, clean", console=console)
+    return [journal.once(f"{name} {path}", partial(_strongest, system, path)) for path in bar]
 
 
 def _strongest(system: Callable[[Any], Found], path: Path) -> dict[str, Any]:
-    """What a system says of a clean image."""
-    best = max(system(load(path)), key=lambda f: f.score, default=None)
-    score, own = (0.0, False) if best is None else (best.score, best.own)
-    return {"image": path.name, "score": score, "own": own}
+    return {"image": path.name, "score": max((found.score for found in system(load(path))), default=0.0)}
 
 
 def _judge(
@@ -146,7 +151,6 @@ def _judge(
         "area": query.area,
         "domain": references[query.reference].parts[-2],
         "score": None if hit is None else hit.score,
-        "own": hit is not None and hit.own,
         "first": bool(right) and found[0].reference == reference,
         "mask_iou": None if hit is None or hit.mask is None else mask_iou(hit.mask, query.mask),
         "seconds": seconds,
@@ -170,10 +174,6 @@ def summary(rows: Sequence[dict[str, Any]], clean: Sequence[dict[str, Any]], lev
         "by_area": {name: found(of) for name, of in by_area.items()},
         "located_by_area": {name: found(of, 0.0) for name, of in by_area.items()},
         "by_change_over_5_percent": {c: found([row for row in over if row["change"] == c]) for c in CHANGES},
-        "own": {
-            "far": share([one["own"] for one in clean]),
-            "all_over_5_percent": share([row["own"] for row in over]),
-        },
         "mean_mask_iou": float(np.mean(ious)) if ious else None,
         "seconds_per_query": float(np.mean([row["seconds"] for row in rows])),
     }
@@ -200,8 +200,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--hosts", type=Path, nargs="+", required=True, help="images that copies are pasted into")
     parser.add_argument("--hold-out-every", type=int, default=5, help="use every n-th host")
     parser.add_argument("--deepblend", type=Path, nargs="*", default=[])
-    parser.add_argument("--background", type=int, default=299, help="clean images to calibrate on")
-    parser.add_argument("--setting", type=int, default=199, help="other images of --hosts that set the threshold")
+    parser.add_argument("--background", type=int, default=BACKGROUND, help="clean images to calibrate on")
     parser.add_argument("--queries", type=int, default=20, help="planted copies a change; three times as many plain")
     parser.add_argument("--clean-queries", type=int, default=400, help="clean images of the other half, at most")
     parser.add_argument("--first-seed", type=int, default=1000, help="1000 evaluates, 0 to 999 are for development")

@@ -21,13 +21,12 @@ console: Console = Console(stderr=True)
 
 
 class Region(NamedTuple):
-    """A region that a system found: reference path, query box, score, mask or None, whether the system flags it."""
+    """A region that a system found: reference path, query box, score, mask or None."""
 
     reference: str
     box: Box
     score: float
     mask: Any = None
-    own: bool = False
 
 
 Found = list[Region]
@@ -64,8 +63,7 @@ def localmatch_system(index: lm.Index) -> Callable[[Any], Found]:
     """Localmatch as a function from an image to what it found."""
 
     def run(image: Any) -> Found:
-        regions = index.audit(image, ALPHA).regions
-        return [Region(r.reference, r.query_box, r.score, r.mask, (r.p_value or 1.0) <= ALPHA) for r in regions]
+        return [Region(r.reference, r.query_box, r.score, r.mask) for r in index.audit(image, ALPHA).regions]
 
     return run
 
