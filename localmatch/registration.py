@@ -27,6 +27,10 @@ REGISTER_WINDOW, REGISTER_ERROR, REGISTER_UNEXPLAINED = 3.0, 0.21, 0.35
 """Exact register is judged in Gaussian windows of this sigma in level pixels: the displacement in query pixels must be
 below the error, and the share of the images' difference that no displacement explains below the last."""
 
+BLURS, SHARPER, MEAN_SIGMA = (0.7, 1.0, 1.4, 2.0, 2.8), 1.1, 4.0
+"""Where copy or reference is sharper than the other by more than the factor, it is blurred by these sigmas in level
+pixels until it is not. Sharpness: energy of gradients over that of what differs from a mean of the last sigma."""
+
 CORRELATED_FROM, CORRELATED_RADIUS = 0, 5
 """Pixels are correlated on the finest level from this index on, in windows of this radius in level pixels."""
 
@@ -54,14 +58,14 @@ def refine(
     Returns:
         The affine map, and what `registered` says of it.
     """
-    before = registered(view, reference, affine)
+    before = registered(view, reference, affine, alike)
     mask = alike.astype(np.uint8)
     # Contrast normalisation sees the host at the edge of a copy, which would bend the map.
     inner = cv2.erode(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (ECC_EDGE, ECC_EDGE)))
     moved = _maximise_correlation(view, reference, affine, inner if inner.sum() >= ECC_PIXELS else mask)
     if moved is None:
         return affine, before
-    after = registered(view, reference, moved)
+    after = registered(view, reference, moved, alike)
     return (moved, after) if (after * alike).sum() > (before * alike).sum() else (affine, before)
 
 
@@ -86,25 +90,49 @@ def _maximise_correlation(view: View, reference: list[Level], affine: Affine, ma
     return compose(affine, moved) if np.abs(moved[:, :2] - np.eye(2)).max() < ECC_MAX_CHANGE else None
 
 
-def registered(view: View, reference: list[Level], affine: Affine) -> NDArray[np.float32]:
+def registered(view: View, reference: list[Level], affine: Affine, alike: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Which pixels of a view are in exact register with the aligned reference, (L, h, w) float32 in [0, 1].
 
-    One map for each of `REGISTER_LEVELS`.
+    One map for each of `REGISTER_LEVELS`, of the images as they are or as soft as the softer one, whichever brings more
+    of what looks alike into register.
     """
-    levels = [view.finest(first, 1)[0] for first in REGISTER_LEVELS]
-    return np.stack([_registered_on(view, level, reference, affine) for level in levels])
+    maps = []
+    for first in REGISTER_LEVELS:
+        (level,) = view.finest(first, 1)
+        own, (warped, _) = level.gray.numpy(), warp(reference, level, Mapping(affine))
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        weight = cv2.warpAffine(alike.astype(np.float32), view.pixel_frame(level), own.shape[::-1], flags=flags)
+        least = SHARPER * min(_sharpness(own, weight), _sharpness(warped, weight))
+        softened = _softened(own, weight, least), _softened(warped, weight, least)
+        both = [view.resample(_in_register(level, *pair), level) for pair in ((own, warped), softened)]
+        maps.append(max(both, key=lambda one: float((one * alike).sum())))
+    return np.stack(maps)
 
 
-def _registered_on(view: View, level: Level, reference: list[Level], affine: Affine) -> NDArray[np.float32]:
-    """`registered` on one level, (h, w).
+def _softened(image: NDArray[np.float32], weight: NDArray[np.float32], most: float) -> NDArray[np.float32]:
+    """An image (h, w), blurred until it has hardly more than a sharpness, as judged where the weight is."""
+    softer = image
+    for sigma in BLURS:
+        if _sharpness(softer, weight) <= most:
+            break
+        softer = np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.float32)
+    return softer
+
+
+def _sharpness(image: NDArray[np.float32], weight: NDArray[np.float32]) -> float:
+    dx, dy = (cv2.Sobel(image, cv2.CV_32F, *order, ksize=1) for order in ((1, 0), (0, 1)))
+    contrast = (image - cv2.GaussianBlur(image, (0, 0), MEAN_SIGMA)) ** 2
+    return float(((dx * dx + dy * dy) * weight).sum() / max(float((contrast * weight).sum()), 1e-9))
+
+
+def _in_register(level: Level, own: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Which pixels of a level are in exact register with a warped reference, (h, w) float32, 0 or 1.
 
     The displacement that is left is believed where it explains the difference of the images.
     """
-    warped, _ = warp(reference, level, Mapping(affine))
-    own, other = normalised(level.gray, warped)
-    step, unexplained = displacement(own, other, REGISTER_WINDOW)
-    exact = (np.hypot(*(step * level.scale).transpose(2, 0, 1)) < REGISTER_ERROR) & (unexplained < REGISTER_UNEXPLAINED)
-    return view.resample(exact.astype(np.float32), level)
+    step, unexplained = displacement(*normalised(torch.from_numpy(own), other), REGISTER_WINDOW)
+    exact = np.hypot(*(step * level.scale).transpose(2, 0, 1)) < REGISTER_ERROR
+    return np.asarray(exact & (unexplained < REGISTER_UNEXPLAINED), np.float32)
 
 
 def displacement(

@@ -60,6 +60,8 @@ CHANGES = {
     "turned by -12": lambda p: turned(p, -12),
     "bent": bent,
     "recompressed": recompressed,
+    "blurred": lambda p: cv2.GaussianBlur(p, (0, 0), 1.2),
+    "sharpened": lambda p: cv2.addWeighted(p, 1.8, cv2.GaussianBlur(p, (0, 0), 1.5), -0.8, 0),
     "recoloured": lambda p: (255 * (p[..., [2, 0, 1]] / 255.0) ** 1.4).astype(np.uint8),
 }
 
