@@ -102,8 +102,8 @@ def registered(view: View, reference: list[Level], affine: Affine, alike: NDArra
         own, (warped, _) = level.gray.numpy(), warp(reference, level, Mapping(affine))
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         weight = cv2.warpAffine(alike.astype(np.float32), view.pixel_frame(level), own.shape[::-1], flags=flags)
-        least = SHARPER * min(_sharpness(own, weight), _sharpness(warped, weight))
-        softened = _softened(own, weight, least), _softened(warped, weight, least)
+        most = SHARPER * min(_sharpness(own, weight), _sharpness(warped, weight))
+        softened = _softened(own, weight, most), _softened(warped, weight, most)
         both = [view.resample(_in_register(level, *pair), level) for pair in ((own, warped), softened)]
         maps.append(max(both, key=lambda one: float((one * alike).sum())))
     return np.stack(maps)
