@@ -46,7 +46,7 @@ def bent(image: np.ndarray) -> np.ndarray:
 
 
 def recompressed(image: np.ndarray) -> np.ndarray:
-    _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 35])
+    _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 50])
     return cv2.imdecode(data, cv2.IMREAD_COLOR)
 
 
