@@ -127,7 +127,7 @@ def _look(searcher: Searcher, image: NDArray[np.uint8]) -> tuple[NDArray[np.floa
         verified = _verify(searcher, encoded, structure, neighbours, candidate)
         smooth = smooth_evidence(verified.evidence, structure.support)
         heatmap = np.maximum(heatmap, smooth)
-        parts += find_parts(owner, candidate.alignment, smooth, structure, verified)
+        parts += find_parts(owner, candidate, smooth, structure, verified)
     return heatmap, parts, candidates
 
 

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from localmatch.geometry import Affine, project
+from localmatch.matching import COHORT
 from localmatch.neighbours import STANDS_OUT
-from localmatch.records import Alignment, Box, Structure, Verified
+from localmatch.records import Box, Candidate, Structure, Verified
 from localmatch.warping import affine_within
 
 THRESHOLD = 0.5
@@ -73,7 +74,7 @@ class Part:
 
 
 def find_parts(
-    owner: int, alignment: Alignment, heatmap: NDArray[np.float32], query: Structure, verified: Verified
+    owner: int, candidate: Candidate, heatmap: NDArray[np.float32], query: Structure, verified: Verified
 ) -> list[Part]:
     """The connected parts of one alignment's heatmap.
 
@@ -82,7 +83,7 @@ def find_parts(
 
     Args:
         owner: Number of the alignment.
-        alignment: The alignment.
+        candidate: The alignment, and how many references show the same.
         heatmap: (H, W) float32 in [0, 1].
         query: What there is to compare.
         verified: The alignment's dense comparison.
@@ -97,7 +98,7 @@ def find_parts(
     if verified.mapping.flow is not None:
         corners, distinct = FREE_CORNERS_OF_FLOW, query.texture
     weighted = heatmap * distinct
-    rarity = min(1.0, alignment.evidence / len(alignment.inliers) / STANDS_OUT) ** RARITY_POWER
+    rarity = _rarity(candidate) ** RARITY_POWER
     parts = []
     for number in numbers[enough]:
         filled = ndimage.binary_fill_holes(labels == number)
@@ -108,6 +109,14 @@ def find_parts(
             correlation = float(np.average(verified.correlation, weights=query.support * mask + 1e-9))
             parts.append(Part(owner, mask, score, correlation, affine_within(mask, verified.mapping)))
     return parts
+
+
+def _rarity(candidate: Candidate) -> float:
+    """How far an alignment's patches stand out, at most 1; what is in the training set many times need not."""
+    if len(candidate.sharing) > COHORT:
+        return 1.0
+    alignment = candidate.alignment
+    return min(1.0, alignment.evidence / len(alignment.inliers) / STANDS_OUT)
 
 
 def _without_corners(evidence: NDArray[np.float32], count: int) -> float:

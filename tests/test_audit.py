@@ -125,8 +125,8 @@ def test_a_copy_in_perspective_is_found(index: lm.Index, planted) -> None:
 
 
 def test_a_region_says_whether_its_pixels_were_copied_or_rendered_anew(index: lm.Index, planted) -> None:
-    noise = np.random.default_rng(0).normal(0, 40, piece().shape)
-    noisy = (piece() + noise).clip(0, 255).astype(np.uint8)
+    large = photo("coffee")[40:300, 100:420]
+    noisy = (large + np.random.default_rng(0).normal(0, 15, large.shape)).clip(0, 255).astype(np.uint8)
     darker = (piece() * 0.7).astype(np.uint8)
     kinds = [index.audit(planted(copy), 0.05).regions[0].kind for copy in (piece(), darker, noisy)]
     assert kinds == ["pixel", "pixel", "structure"]
