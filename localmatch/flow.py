@@ -55,8 +55,7 @@ def find_flow(
     flow = np.zeros((*alike.shape, 2), np.float32) if mapping.flow is None else mapping.flow
     levels = {level.index: level for first in from_levels for level in view.finest(first, 1)}
     for level in levels.values():
-        shape, flags = level.gray.shape, cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        chosen = cv2.warpAffine(alike.astype(np.float32), view.pixel_frame(level), shape[::-1], flags=flags)
+        chosen = view.on_level(alike.astype(np.float32), level)
         for _ in range(ROUNDS):
             warped, inside = warp(reference, level, Mapping(mapping.affine, flow, view.corner))
             step, _ = displacement(*normalised(level.gray, warped), WINDOW, chosen * inside + BEYOND, DAMPING)

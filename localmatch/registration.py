@@ -99,23 +99,33 @@ def registered(view: View, reference: list[Level], affine: Affine, alike: NDArra
     maps = []
     for first in REGISTER_LEVELS:
         (level,) = view.finest(first, 1)
-        own, (warped, _) = level.gray.numpy(), warp(reference, level, Mapping(affine))
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        weight = cv2.warpAffine(alike.astype(np.float32), view.pixel_frame(level), own.shape[::-1], flags=flags)
-        most = SHARPER * min(_sharpness(own, weight), _sharpness(warped, weight))
-        softened = _softened(own, weight, most), _softened(warped, weight, most)
-        both = [view.resample(_in_register(level, *pair), level) for pair in ((own, warped), softened)]
-        maps.append(max(both, key=lambda one: float((one * alike).sum())))
+        warped, _ = warp(reference, level, Mapping(affine))
+        pairs = _equally_soft(level.gray.numpy(), warped, view.on_level(alike.astype(np.float32), level))
+        exact = [view.resample(_in_register(level, own, other), level) for own, other in pairs]
+        maps.append(max(exact, key=lambda one: float((one * alike).sum())))
     return np.stack(maps)
+
+
+def _equally_soft(
+    own: NDArray[np.float32], other: NDArray[np.float32], weight: NDArray[np.float32]
+) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Two images (h, w) as they are and, where one is sharper by the weight, with that one as soft as the other."""
+    sharpness = _sharpness(own, weight), _sharpness(other, weight)
+    most = SHARPER * min(sharpness)
+    if sharpness[0] > most:
+        return [(own, other), (_softened(own, weight, most), other)]
+    if sharpness[1] > most:
+        return [(own, other), (own, _softened(other, weight, most))]
+    return [(own, other)]
 
 
 def _softened(image: NDArray[np.float32], weight: NDArray[np.float32], most: float) -> NDArray[np.float32]:
     """An image (h, w), blurred until it has hardly more than a sharpness, as judged where the weight is."""
     softer = image
     for sigma in BLURS:
+        softer = np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.float32)
         if _sharpness(softer, weight) <= most:
             break
-        softer = np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.float32)
     return softer
 
 

@@ -50,6 +50,11 @@ class View:
         frame = self.pixel_frame(level)
         return np.asarray(cv2.warpAffine(values, frame, self.size, borderMode=cv2.BORDER_REPLICATE), np.float32)
 
+    def on_level(self, values: NDArray[np.float32], level: Level) -> NDArray[np.float32]:
+        """A map of the view's pixels on a level's pixels, bilinearly."""
+        size, flags = level.gray.shape[::-1], cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        return np.asarray(cv2.warpAffine(values, self.pixel_frame(level), size, flags=flags), np.float32)
+
     def to_pixels(self, cells: NDArray[np.float32], level: Level) -> NDArray[np.float32]:
         """A map of cells on the view's pixels, bilinearly."""
         matrix = compose(self.pixel_frame(level), np.array([[STRIDE, 0, 0], [0, STRIDE, 0]], np.float64))
