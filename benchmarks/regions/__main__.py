@@ -33,7 +33,7 @@ from benchmarks.regions.systems import DEFAULT, SYSTEMS, Found, Search, Setup
 from benchmarks.splits import BACKGROUND, split_clean
 from localmatch.files import Journal
 
-LARGEST_OF_SEVERAL = 0.25
+LARGEST_OF_SEVERAL = 0.10
 EACH = {"plain": 8, "combined": 8, "several": 2}
 """Queries of an area in a round; of other families, of which there are many, one."""
 

@@ -27,7 +27,7 @@ AREAS = (0.005, 0.01, 0.02, 0.05, 0.10, 0.25, 0.50, 1.0)
 """Shares of the query that a region covers."""
 
 FAMILIES = ("plain", *SINGLE, "combined", "several")
-"""`several`: two or three unchanged regions, of one or several references, up to a quarter of the query each."""
+"""`several`: two or three unchanged regions, of one or several references, up to a tenth of the query each."""
 
 SHAPES = ("rectangle", "ellipse", "free", "object")
 HOST_SIDE, REFERENCE_SIDE, SMALLEST_SIDE = 640, 1024, 160
