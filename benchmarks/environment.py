@@ -20,6 +20,7 @@ def environment() -> dict[str, Any]:
         cpu = next((line.split(":")[1].strip() for line in info if line.startswith("model name")), "unknown")
     return {
         "cpu": cpu,
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "cores": len(os.sched_getaffinity(0)),
         "threads": torch.get_num_threads(),
         "load": os.getloadavg(),

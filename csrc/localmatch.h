@@ -29,7 +29,7 @@ enum lm_isa { LM_ISA_GENERIC = 0, LM_ISA_NEON = 1, LM_ISA_AVX2 = 2, LM_ISA_AVX51
 LM_API int32_t lm_supports(int64_t isa);
 
 /* Changes whenever a signature does; Python refuses a library of another number. */
-enum { lm_abi_number = 3 };
+enum { lm_abi_number = 4 };
 LM_API int32_t lm_abi_version(void);
 
 /* null: copies `count` values. The template of a kernel: see CONTRIBUTING.md. */
@@ -137,15 +137,23 @@ LM_API int32_t lm_cuda_abi_version(void);
 LM_API const char *lm_cuda_error(int32_t code);
 LM_API int32_t lm_cuda_null(const int32_t *input, int64_t count, int32_t *output, int64_t stream);
 
-/* vote_topk, and: by_query, by_reference [votes] numbers of the votes sorted by group and patch; table [4 * 16 * votes] and
- * bins [8 * votes] are scratch memory.
+/* The ops of the same names above. Of vote_topk, `longest` is how many votes the largest group has, scratch has 60 numbers
+ * a vote, and score and bin are filled with 0 before.
  */
 LM_API int32_t lm_cuda_vote_topk(const int64_t *offsets, int64_t groups, const int32_t *query_patch,
                                  const int64_t *reference_patch, const int32_t *query_xy, const int32_t *reference_xy,
                                  const int32_t *level, const int32_t *weight, const int32_t *inverse_ratio,
-                                 const int64_t *by_query, const int64_t *by_reference, int64_t half_bin, int64_t peaks,
-                                 int64_t *table, int64_t votes, int32_t *bins, int64_t *score, int32_t *bin,
-                                 int64_t stream);
+                                 int64_t half_bin, int64_t peaks, int64_t longest, int64_t *scratch, int64_t *score,
+                                 int32_t *bin, int64_t stream);
+LM_API int32_t lm_cuda_compare_maps(const int8_t *query, int64_t height, int64_t width, int64_t dimension,
+                                    const int8_t *reference, int64_t reference_height, int64_t reference_width,
+                                    const int32_t *affine, int64_t alignments, int64_t radius, int32_t *score,
+                                    int32_t *offset, int64_t stream);
+LM_API int32_t lm_cuda_local_zncc(const uint8_t *first, const uint8_t *second, const uint8_t *inside, int64_t height,
+                                  int64_t width, int64_t radius, int32_t *zncc, int64_t stream);
+LM_API int32_t lm_cuda_splat_evidence(const int64_t *offsets, int64_t maps, const int32_t *xy, const int32_t *radius,
+                                      const int32_t *evidence, int64_t height, int64_t width, int32_t *heat,
+                                      int32_t *winner, int64_t stream);
 
 #ifdef __cplusplus
 }

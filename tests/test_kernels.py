@@ -6,6 +6,7 @@ import ctypes
 import os
 import shutil
 import subprocess
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ from localmatch.kernels import (
     vote_topk,
 )
 from localmatch.kernels.match import NONE
-from localmatch.kernels.vote import LEVELS, Votes, inverse_ratios, on_cuda
+from localmatch.kernels.vote import LEVELS, Votes, inverse_ratios
 
 ROOT = Path(__file__).parent.parent
 HALF_BIN = 320
@@ -175,26 +176,26 @@ CASES = (
     ),
     Case(
         compare_maps,
-        ("triton", "cpp"),
+        ("cuda", "triton", "cpp"),
         compare_input,
         ((0, 5, 1, 1, 64), (4, 0, 2, 1, 64), (1, 1, 1, 0, 4), (5, 9, 0, 1, 64), (7, 12, 3, 2, 64), (6, 8, 2, 1, 20),
          (11, 20, 2, 3, 128)),
     ),
     Case(
         vote_topk,
-        ("cpp", "cuda"),
+        ("cuda", "cpp"),
         vote_input,
         ((0, 0, 4), (0, 3, 4), (1, 1, 4), (2, 1, 1), (7, 3, 0), (7, 3, 1), (33, 5, 4), (400, 4, 4), (3001, 17, 4)),
     ),
     Case(
         local_zncc,
-        ("cpp",),
+        ("cuda", "cpp"),
         zncc_input,
         ((0, 5, 2), (5, 0, 2), (1, 1, 0), (1, 1, 9), (3, 40, 5), (40, 3, 5), (37, 53, 0), (90, 131, 7), (70, 20, 64)),
     ),
     Case(
         splat_evidence,
-        ("cpp",),
+        ("cuda", "cpp"),
         splat_input,
         ((0, 0, 5, 5), (2, 0, 5, 5), (1, 1, 1, 1), (1, 3, 0, 4), (3, 40, 33, 70), (4, 300, 100, 17)),
     ),
@@ -377,13 +378,42 @@ def emulated(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no g++ to compile the emulated kernels with")
-@pytest.mark.parametrize("size", next(one.sizes for one in CASES if one.op is vote_topk))
-def test_cuda_votes_in_emulation(size, emulated, monkeypatch) -> None:
-    arguments = vote_input(sum(size), *size)
-    expected = vote_topk(*arguments, backend="torch")
+@pytest.mark.parametrize(
+    ("case", "size"),
+    [
+        pytest.param(case, size, id="-".join([case.op.__name__, *map(str, size)]))
+        for case in CASES
+        if "cuda" in case.backends
+        for size in case.sizes
+    ],
+)
+def test_cuda_kernels_in_emulation(case, size, emulated, monkeypatch) -> None:
+    arguments = case.make(sum(size), *size)
+    expected = case.op(*arguments, backend="torch")
     monkeypatch.setattr("localmatch.kernels.library._open", lambda name: emulated)
-    *columns, half_bin, peaks = arguments
-    assert_equal(on_cuda(Votes(*columns), half_bin, peaks), expected)
+    if case.op is vote_topk:
+        *columns, half_bin, peaks = arguments
+        longest = int(columns[0].diff().max()) if len(columns[0]) > 1 else 0
+        arguments = Votes(longest, *columns), half_bin, peaks
+    if case.op is splat_evidence:
+        *columns, extent = arguments
+        arguments = *columns, *extent
+    assert_equal(sys.modules[case.op.__module__].on_cuda(*arguments), expected)
+
+
+@pytest.mark.parametrize("form", forms(("triton", "cpp")))
+@pytest.mark.parametrize("dimension", [128, 512, 1024])
+def test_the_largest_scores_are_exact(dimension, form, monkeypatch) -> None:
+    backend = use(form, monkeypatch)
+    query, reference = (torch.full((n, dimension), -128, dtype=torch.int8) for n in (3, 200))
+    reference[0], reference[70] = 127, 127
+    query[1] = 127
+    arguments = query, reference, torch.tensor([0, 60, 200])
+    expected = match_topk(*arguments, second=True, mutual=True, backend="torch")
+    assert expected.best.max() == dimension * 128**2
+    found = match_topk(*moved(arguments, device(backend)), second=True, mutual=True, backend=backend)
+    assert_equal(found, expected)
+    assert_equal(match_topk(*moved(arguments, device(backend)), backend=backend)[:2], expected[:2])
 
 
 def test_a_repeated_texture_counts_each_reference_patch_once() -> None:

@@ -37,7 +37,7 @@ def draw(records: list[dict[str, Any]], out: Path) -> None:
     axes.set_xscale("log")
     axes.set_xticks([0.5, 1, 2, 5, 10, 20, 50], labels=["½", "1", "2", "5", "10", "20", "50"])
     axes.set_yticks(range(len(single)), labels=[_name(record) for record in reversed(single)], fontsize=7)
-    axes.set_xlabel("times as long as localmatch's C++ (one thread)")
+    axes.set_xlabel("times as long as localmatch (one thread)")
     axes.grid(axis="x", color="#eee")
     handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     axes.legend(handles.values(), handles.keys(), fontsize=8, loc="lower right")
@@ -46,12 +46,30 @@ def draw(records: list[dict[str, Any]], out: Path) -> None:
 
 def table(records: list[dict[str, Any]]) -> str:
     """Markdown."""
+    if any("busy_s" in record for record in records):
+        return _gpu_table([record for record in records if "busy_s" in record])
     kinds = list(COLOURS)
     lines = [f"| case | threads | ms | of floor | {' | '.join(kinds)} |", "|---|--:|--:|--:|" + "--:|" * len(kinds)]
     for record in records:
         ratios = [f"{record['ratios'][kind]['ratio']:.1f}" if kind in record["ratios"] else "" for kind in kinds]
         floor = f"{record['share_of_floor']:.0%}"
         cells = [_name(record), str(record["threads"]), f"{1e3 * record['median_s']:.1f}", floor, *ratios]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _gpu_table(records: list[dict[str, Any]]) -> str:
+    """Per call, in microseconds: from call to call, and how long the GPU works on it; ratios likewise."""
+    lines = ["| case | backend | call | GPU | of floor | eager | compiled |", "|---|---|--:|--:|--:|--:|--:|"]
+    for record in records:
+        ratios = [
+            f"{record['ratios'][kind]['ratio']:.1f} / {record['busy_ratios'][kind]['ratio']:.1f}"
+            if kind in record["ratios"]
+            else ""
+            for kind in ("eager", "compiled")
+        ]
+        times = [f"{1e6 * record[name]:.0f}" for name in ("median_s", "busy_s")]
+        cells = [_name(record), record["backend"], *times, f"{record['share_of_floor']:.0%}", *ratios]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

@@ -24,12 +24,14 @@ def cases(small: bool) -> Iterator[Case]:
             torch.randint(-60, 61, (count, dimension), generator=generator, dtype=torch.int8)
             for count in (queries, rows)
         )
-        candidates = torch.randint(0, rows, (queries, width), generator=generator, dtype=torch.int32)
+        # No candidate comes twice.
+        step = rows // width
+        candidates = torch.randint(0, step, (queries, width), generator=generator) + step * torch.arange(width)
         yield Case(
             "rerank_topk",
             {"queries": queries, "candidates": width, "dimension": dimension, "k": 10},
             "int8",
-            (query, candidates, table),
+            (query, candidates.int(), table),
             partial(rerank_topk, k=10),
             BACKENDS,
             {
@@ -38,6 +40,7 @@ def cases(small: bool) -> Iterator[Case]:
                 "compiled: gather + bmm + topk": torch.compile(_bmm),
             },
             lambda own, other: bool((own[0].float() == other).all()),
+            {"eager: gather + bmm + topk": _bmm, "compiled: gather + bmm + topk": torch.compile(_bmm)},
         )
 
 
@@ -61,20 +64,24 @@ def _runs(small: bool) -> Iterator[Case]:
             "rerank_topk",
             {"queries": queries, **sizes, "dimension": dimension, "k": 16},
             "int8",
-            (query, runs, table),
-            partial(rerank_topk, k=16, offsets=offsets),
+            (query, runs, table, offsets),
+            lambda q, r, t, o, backend: rerank_topk(q, r, t, 16, o, backend),
             BACKENDS,
             {
-                "eager: list by list, mm + topk": lambda q, r, t, o=offsets: on_torch(q, r, t, 16, o)[0],
+                "eager: list by list, mm + topk": lambda q, r, t, o: on_torch(q, r, t, 16, o)[0],
                 "eager: gather in blocks + bmm + topk": _gathered_runs,
             },
             lambda own, other: bool((own[0].float() == other.float()).all()),
+            {
+                "eager: gather in blocks + bmm + topk": partial(_gathered_runs, block=1000),
+                "compiled: gather in blocks + bmm + topk": partial(torch.compile(_gathered_runs), block=1000),
+            },
         )
 
 
-def _gathered_runs(query: Tensor, runs: Tensor, table: Tensor) -> Tensor:
+def _gathered_runs(query: Tensor, runs: Tensor, table: Tensor, _: Tensor, block: int = 64) -> Tensor:
     lists = table.view(-1, RUN, table.shape[1])
-    blocks = zip(torch.split(query.float(), 64), torch.split(runs, 64), strict=True)
+    blocks = zip(torch.split(query.float(), block), torch.split(runs, block), strict=True)
     return torch.cat(
         [torch.bmm(lists[r.long()].flatten(1, 2).float(), q[:, :, None])[:, :, 0].topk(16).values for q, r in blocks]
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -21,8 +21,8 @@ ROUNDS, LEAST_SECONDS, MOST_SECONDS = 7, 0.05, 4.0
 """Rounds in which all forms take turns; a form runs so often in a round that it takes the second; no form starts a
 round after it had the third in all."""
 
-ON_GPU = ("eager", "compiled")
-"""Kinds of baselines that run on a GPU."""
+PROFILED = 20
+"""Calls whose time on the GPU is summed."""
 
 COPIES_BYTES = 64 << 20
 """Inputs are copied until they fill this, and take turns, so that no form finds them in a cache."""
@@ -41,6 +41,7 @@ class Case:
         backends: Those that have it.
         baselines: Other forms by name: "eager: ...", "compiled: ..." or the name of another library first.
         same: Whether a result of a baseline is right, given ours.
+        gpu_baselines: The strongest other forms on a GPU.
     """
 
     op: str
@@ -49,8 +50,9 @@ class Case:
     arguments: tuple[Any, ...]
     ours: Callable[..., Any]
     backends: tuple[str, ...]
-    baselines: dict[str, Callable[..., Any]]
+    baselines: Mapping[str, Callable[..., Any]]
     same: Callable[[Any, Any], bool]
+    gpu_baselines: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
 
 
 def run(case: Case, device: Device, where: str, threads: int) -> list[dict[str, Any]]:
@@ -60,11 +62,11 @@ def run(case: Case, device: Device, where: str, threads: int) -> list[dict[str, 
     copies = _copies(tuple(one.to(where) if isinstance(one, Tensor) else one for one in case.arguments))
     live = [one.name for one in backends() if one.live and where in one.devices and one.name in case.backends]
     own: dict[str, Callable[..., Any]] = {name: partial(case.ours, backend=name) for name in live if name != "torch"}
-    # The other libraries are for the CPU.
-    elsewhere = {name: form for name, form in case.baselines.items() if where == "cpu" or name.split(":")[0] in ON_GPU}
+    elsewhere = case.baselines if where == "cpu" else case.gpu_baselines
     forms = {**own, **{f"baseline {name}": form for name, form in elsewhere.items()}}
     results = {name: _on_cpu(form(*copies[0])) for name, form in forms.items()}  # warm-up, and what is checked
     times = _alternate(forms, copies)
+    busy = {name: _busy_seconds(form, copies) for name, form in forms.items()} if where == "cuda" else {}
     floor = estimate(case.op, case.shape, device, case.dtype)
     others = {name: times[f"baseline {name}"] for name in elsewhere}
     records = []
@@ -82,10 +84,11 @@ def run(case: Case, device: Device, where: str, threads: int) -> list[dict[str, 
                 **_spread(times[name]),
                 "ratios": _ratios(times[name], others),
                 "baselines": {other: _spread(values) for other, values in others.items()},
+                **_busy(name, busy),
                 "operations": floor.operations,
                 "bytes": floor.bytes,
                 "floor_s": floor.seconds,
-                "share_of_floor": floor.seconds / median,
+                "share_of_floor": floor.seconds / busy.get(name, median),
                 "same": {other: case.same(results[name], results[f"baseline {other}"]) for other in elsewhere},
                 "load": os.getloadavg()[0],
             }
@@ -112,6 +115,15 @@ def _ratios(own: Sequence[float], others: dict[str, list[float]]) -> dict[str, d
     return best
 
 
+def _busy(name: str, seconds: dict[str, float]) -> dict[str, Any]:
+    """What a record says of the time on the GPU alone; nothing on a CPU."""
+    if not seconds:
+        return {}
+    others = {other.removeprefix("baseline "): s for other, s in seconds.items() if other.startswith("baseline ")}
+    ratios = _ratios([seconds[name]], {other: [s] for other, s in others.items()})
+    return {"busy_s": seconds[name], "busy_ratios": ratios, "baselines_busy_s": others}
+
+
 def _alternate(forms: dict[str, Callable[..., Any]], copies: Sequence[tuple[Any, ...]]) -> dict[str, list[float]]:
     """Seconds a call of each form, by round; the order turns around from round to round."""
     times: dict[str, list[float]] = {name: [] for name in forms}
@@ -129,6 +141,16 @@ def _alternate(forms: dict[str, Callable[..., Any]], copies: Sequence[tuple[Any,
             times[name].append(seconds)
             repeats[name] = max(1, math.ceil(LEAST_SECONDS / seconds))
     return times
+
+
+def _busy_seconds(form: Callable[..., Any], copies: Sequence[tuple[Any, ...]]) -> float:
+    """Seconds that the GPU works on a call: its kernels without the gaps between them and without Python."""
+    activities = [torch.profiler.ProfilerActivity.CUDA]
+    with torch.profiler.profile(activities=activities) as profile:
+        for repeat in range(PROFILED):
+            form(*copies[repeat % len(copies)])
+        torch.cuda.synchronize()
+    return float(sum(event.self_device_time_total for event in profile.key_averages())) / PROFILED / 1e6
 
 
 def _copies(arguments: tuple[Any, ...]) -> list[tuple[Any, ...]]:

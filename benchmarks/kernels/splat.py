@@ -24,6 +24,11 @@ def cases(small: bool) -> Iterator[Case]:
         evidence = torch.randint(1, 256, (count,), generator=generator, dtype=torch.int32)
         offsets = torch.arange(0, count + 1, each)
         window = round(float((2 * radius.float()).pow(2).mean().sqrt()))
+        forms = {
+            "eager: two banded matmuls": partial(_matmuls, side=side, maps=maps),
+            "compiled: two banded matmuls": partial(torch.compile(_matmuls), side=side, maps=maps),
+            "eager: exact matmuls": partial(_exact, side=side),
+        }
         yield Case(
             "splat_evidence",
             {"maps": maps, "patches": count, "height": side, "width": side, "side": window},
@@ -31,12 +36,9 @@ def cases(small: bool) -> Iterator[Case]:
             (offsets, xy, radius, evidence),
             partial(splat_evidence, size=(side, side)),
             BACKENDS,
-            {
-                "eager: two banded matmuls": partial(_matmuls, side=side, maps=maps),
-                "compiled: two banded matmuls": partial(torch.compile(_matmuls), side=side, maps=maps),
-                "eager: exact matmuls": partial(_exact, side=side),
-            },
+            forms,
             lambda own, other: bool(torch.allclose(own[0].float(), other.float(), rtol=1e-4, atol=1.0)),
+            forms,
         )
 
 

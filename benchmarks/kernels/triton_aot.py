@@ -46,17 +46,22 @@ def kernels() -> Iterator[tuple[str, Callable[..., Any], dict[str, str], dict[st
         for second, mutual in ((0, 0), (1, 1)):
             types = {
                 "query": int8, "reference": int8, "offsets": int64, "best": int32, "row": int32, "second": int32,
-                "packed": int64, "queries": "i32", "dimension": "i32",
+                "packed": int64, "queries": "i32",
             }  # fmt: skip
+            block_q, block_r, warps, stages = match.MORE if second else match.BEST_ONLY
             constants = {
-                "with_second": second, "with_mutual": mutual, "padded": dimension, "block_q": match.QUERIES,
-                "block_r": match.ROWS,
+                "dimension": dimension, "with_second": second, "with_mutual": mutual, "padded": dimension,
+                "block_q": block_q, "block_r": block_r, "shift_q": block_q.bit_length() - 1,
+                "shift_r": block_r.bit_length() - 1,
             }  # fmt: skip
-            options = {"num_warps": match.WARPS, "num_stages": match.STAGES}
+            options = {"num_warps": warps, "num_stages": stages}
             yield f"match {dimension}" + " second mutual" * second, match.match_kernel, types, constants, options
-        types = {"query": int8, "candidates": int32, "table": int8, "score": int32, "width": "i32", "dimension": "i32"}
-        constants = {"padded": dimension, "block_c": rerank.CANDIDATES}
-        yield f"rerank {dimension}", rerank.rerank_kernel, types, constants, {"num_warps": rerank.WARPS}
+        for runs in (0, 1):
+            types = {"query": int8, "candidates": int32, "table": int8, "offsets": int64, "score": int32, "row": int32}
+            types |= {"longest": "i32", "width": "i32", "count": "i32"}
+            constants = {"dimension": dimension, "k": 10, "with_runs": runs, "padded": dimension, "block": rerank.ROWS}
+            options = {"num_warps": rerank.warps_of(rerank.ROWS)}
+            yield f"rerank {dimension}" + " runs" * runs, rerank.rerank_kernel, types, constants, options
         sizes = ("height", "width", "dimension", "reference_height", "reference_width", "radius")
         types = {"query": int8, "reference": int8, "affine": int32, "score": int32, "offset": int32}
         types |= dict.fromkeys(sizes, "i32")

@@ -3,6 +3,7 @@
 #define LOCALMATCH_CUDA_EMULATOR_H
 
 #include <barrier>
+#include <cmath>
 #include <cstdint>
 #include <thread>
 #include <vector>
@@ -15,7 +16,7 @@
 struct Index {
     unsigned x;
 };
-inline thread_local Index threadIdx, blockIdx, blockDim;
+inline thread_local Index threadIdx, blockIdx, blockDim, gridDim;
 inline std::barrier<> *emulated_barrier;
 inline void __syncthreads() { emulated_barrier->arrive_and_wait(); }
 
@@ -24,12 +25,41 @@ constexpr cudaError_t cudaSuccess = 0;
 inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 inline const char *cudaGetErrorString(cudaError_t) { return "emulated"; }
 
-inline unsigned long long atomicCAS(unsigned long long *at, unsigned long long expected, unsigned long long value) {
+template <class T>
+struct Same {
+    typedef T type;
+};
+template <class T>
+T atomicCAS(T *at, typename Same<T>::type expected, typename Same<T>::type value) {
     __atomic_compare_exchange_n(at, &expected, value, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
     return expected;
 }
-inline unsigned long long atomicAdd(unsigned long long *at, unsigned long long value) {
+template <class T>
+T atomicAdd(T *at, typename Same<T>::type value) {
     return __atomic_fetch_add(at, value, __ATOMIC_SEQ_CST);
+}
+template <class T>
+T atomicExch(T *at, typename Same<T>::type value) {
+    return __atomic_exchange_n(at, value, __ATOMIC_SEQ_CST);
+}
+
+struct int4 {
+    int32_t x, y, z, w;
+};
+inline int32_t __dp4a(int32_t a, int32_t b, int32_t sum) {
+    for (int shift = 0; shift < 32; shift += 8) sum += (int8_t)(a >> shift) * (int8_t)(b >> shift);
+    return sum;
+}
+
+constexpr int64_t kEmulatedThreads = 8;
+/* Lanes exchange within the block, whose threads must all call this. */
+inline int32_t __shfl_xor_sync(unsigned, int32_t value, int distance) {
+    static int32_t values[kEmulatedThreads];
+    values[threadIdx.x] = value;
+    __syncthreads();
+    const int32_t other = values[threadIdx.x ^ (unsigned)distance];
+    __syncthreads();
+    return other;
 }
 
 template <class Kernel>
@@ -43,6 +73,7 @@ void emulate(int64_t blocks, int64_t threads, Kernel kernel) {
                 threadIdx.x = static_cast<unsigned>(t);
                 blockIdx.x = static_cast<unsigned>(block);
                 blockDim.x = static_cast<unsigned>(threads);
+                gridDim.x = static_cast<unsigned>(blocks);
                 kernel();
             });
         }
@@ -51,7 +82,20 @@ void emulate(int64_t blocks, int64_t threads, Kernel kernel) {
 }
 
 /* As few threads as show races and barriers; a reduction needs a power of two. */
-#define LM_LAUNCH(kernel, blocks, threads, stream, ...) \
-    (void)(stream), emulate((blocks), (threads) < 8 ? (threads) : 8, [&] { kernel(__VA_ARGS__); })
+#define LM_LAUNCH_SHARED(kernel, blocks, threads, shared, stream, ...) \
+    (void)(stream), (void)(shared), emulate((blocks), (threads) < kEmulatedThreads ? (threads) : kEmulatedThreads, [&] { kernel(__VA_ARGS__); })
+
+/* Little, so that tests see work that does not fit. */
+constexpr int32_t kEmulatedShared = 64 << 10;
+#define LM_SHARED_ARRAY(type, name) static type name[kEmulatedShared / sizeof(type)]
+inline int32_t lm_device(int32_t *shared, int32_t *processors) {
+    *shared = kEmulatedShared;
+    *processors = 2;
+    return 0;
+}
+template <class Kernel>
+int32_t lm_allow_shared(Kernel, int64_t) {
+    return 0;
+}
 
 #endif

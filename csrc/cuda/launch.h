@@ -11,9 +11,26 @@
 #include "emulator.h"
 #else
 #include <cuda_runtime.h>
-#define LM_LAUNCH(kernel, blocks, threads, stream, ...) \
-    kernel<<<(unsigned)(blocks), (unsigned)(threads), 0, (cudaStream_t)(stream)>>>(__VA_ARGS__)
+#define LM_LAUNCH_SHARED(kernel, blocks, threads, shared, stream, ...) \
+    kernel<<<(unsigned)(blocks), (unsigned)(threads), (size_t)(shared), (cudaStream_t)(stream)>>>(__VA_ARGS__)
+#define LM_SHARED_ARRAY(type, name) extern __shared__ type name[]
+
+/* Bytes of shared memory that a block may have on the current device, and how many blocks run at once. */
+static inline int32_t lm_device(int32_t *shared, int32_t *processors) {
+    int device = 0;
+    cudaError_t error = cudaGetDevice(&device);
+    if (!error) error = cudaDeviceGetAttribute(shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+    if (!error) error = cudaDeviceGetAttribute(processors, cudaDevAttrMultiProcessorCount, device);
+    return error;
+}
+
+template <class Kernel>
+int32_t lm_allow_shared(Kernel kernel, int64_t bytes) {
+    return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes);
+}
 #endif
+#define LM_LAUNCH(kernel, blocks, threads, stream, ...) \
+    LM_LAUNCH_SHARED(kernel, blocks, threads, 0, stream, __VA_ARGS__)
 
 /* CUDA's error codes are returned with this added. */
 #define LM_CUDA_ERROR 1000

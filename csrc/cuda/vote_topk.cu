@@ -1,52 +1,72 @@
-/* vote_topk on a GPU: one block a group, its histogram a hash table. The definition is localmatch/kernels/vote.py.
+/* vote_topk on a GPU: one block a group, a thread each bin of each vote. The definition is localmatch/kernels/vote.py.
  *
- * Votes come in two orders, by query patch and by reference patch, so that votes of one patch lie side by side: a vote
- * counts in a bin unless a heavier one of its patch is in that bin, too. Sums and maxima of integers do not depend on the
- * order in which threads come, so results are the same bits every time.
+ * A group's bins are a hash table, in shared memory where they fit. Votes of one patch are a linked list: a
+ * vote counts in a bin unless a heavier one of its list is in that bin, too. Lists and tables fill in any order, but sums
+ * and maxima of integers do not depend on it, so results are the same bits every time.
  */
+#include <limits.h>
+
 #include "launch.h"
 
 namespace {
 
-constexpr int kThreads = 256, kBinsOfVote = 8, kSlotsOfVote = 16;
-constexpr int kCoordinateBits = 24;
+constexpr int kThreads = 128, kMostThreads = 512, kBlocks = 8, kOverlap = 4, kBins = 2 * kOverlap, kNeighbours = 26;
+/* Slots a vote, so that tables are half full at most. */
+constexpr int kBinSlots = 2 * kBins, kPatchSlots = 2;
+/* Scratch memory of a vote: three words a slot of its bins, and 32-bit numbers. Python allocates as much. */
+constexpr int kWords = 3 * kBinSlots + (2 * kBins + 2 * kPatchSlots + 4) / 2;
+/* Votes of a small group; and what blocks have of shared memory besides the votes of theirs. */
+constexpr int kSmall = 24, kStaticBytes = 3 << 10;
+/* Slots of a group are numbered in 32 bits. */
+constexpr int kMostVotes = INT32_MAX / kBinSlots;
+constexpr int kCoordinateBits = 24, kLevels = 16;
 constexpr int64_t kCoordinateBias = (int64_t)1 << (kCoordinateBits - 1);
-constexpr unsigned long long kEmpty = ~0ull;
 
 typedef unsigned long long Word;
+constexpr Word kEmpty = ~0ull;
 
 struct Votes {
     const int64_t *offsets;
     const int32_t *query_patch;
     const int64_t *reference_patch;
     const int32_t *query_xy, *reference_xy, *level, *weight, *inverse_ratio;
-    const int64_t *by_query, *by_reference; /* numbers of votes, group by group, sorted by patch */
-    int64_t half_bin;
+    int32_t half_bin;
 };
 
-/* Scratch memory: sixteen slots a vote, so that tables are half full at most. */
-struct Table {
-    Word *key;
-    Word *by_query, *by_reference, *peak;
-    int32_t *bins; /* [votes, 8] slot of each bin of a vote, -1 below the lowest level */
+/* Votes of the same patch: `owner` of each is the first that came, from which `next` leads through all. */
+struct Chains {
+    int32_t *owner, *next, *heads;
 };
 
-__device__ Word pack(int64_t level, int64_t y, int64_t x) {
-    return ((Word)(level + 1) << (2 * kCoordinateBits)) | ((Word)(y + kCoordinateBias) << kCoordinateBits) |
-           (Word)(x + kCoordinateBias);
+/* What a block keeps of its group; votes and slots are numbered from 0 within it. */
+struct Group {
+    int64_t first;
+    int32_t votes;
+    Word *key, *by_query, *by_reference;
+    int32_t *slots; /* [votes, 8] of each vote's bins, -1 below the lowest level */
+    int32_t *peaks; /* slots of the peaks, at most as many as bins */
+    Chains query, reference;
+};
+
+__device__ Group laid_out(int64_t first, int32_t votes, Word *words) {
+    const int64_t slots = kBinSlots * (int64_t)votes;
+    int32_t *numbers = (int32_t *)(words + 3 * slots);
+    int32_t *query = numbers + slots, *reference = query + (kPatchSlots + 2) * (int64_t)votes;
+    return {first,   votes,
+            words,   words + slots,
+            words + 2 * slots,
+            numbers, numbers + slots / 2,
+            {query, query + votes, query + 2 * (int64_t)votes},
+            {reference, reference + votes, reference + 2 * (int64_t)votes}};
 }
 
-__device__ int64_t floor_div(int64_t value, int64_t divisor) {
-    return value / divisor - (value % divisor != 0 && value < 0);
+__device__ int32_t home(Word key, int32_t capacity) {
+    const uint32_t hash = ((uint32_t)key ^ (uint32_t)(key >> 29)) * 0x9e3779b1u;
+    return (int32_t)(((Word)hash * (uint32_t)capacity) >> 32);
 }
 
-__device__ int64_t home(Word key, int64_t capacity) {
-    const Word hash = (key * 0x9e3779b97f4a7c15ull) >> 32;
-    return (int64_t)((hash * (Word)capacity) >> 32);
-}
-
-__device__ int64_t insert(Word *keys, int64_t capacity, Word key) {
-    int64_t at = home(key, capacity);
+__device__ int32_t insert(Word *keys, int32_t capacity, Word key) {
+    int32_t at = home(key, capacity);
     for (;; at = at + 1 < capacity ? at + 1 : 0) {
         const Word seen = atomicCAS(keys + at, kEmpty, key);
         if (seen == kEmpty || seen == key) return at;
@@ -54,8 +74,8 @@ __device__ int64_t insert(Word *keys, int64_t capacity, Word key) {
 }
 
 /* The slot of a key, -1 where nobody voted for it. */
-__device__ int64_t find(const Word *keys, int64_t capacity, Word key) {
-    int64_t at = home(key, capacity);
+__device__ int32_t find(const Word *keys, int32_t capacity, Word key) {
+    int32_t at = home(key, capacity);
     while (keys[at] != key) {
         if (keys[at] == kEmpty) return -1;
         at = at + 1 < capacity ? at + 1 : 0;
@@ -63,120 +83,180 @@ __device__ int64_t find(const Word *keys, int64_t capacity, Word key) {
     return at;
 }
 
-__device__ void vote_for(const Votes &v, int64_t i, Word *keys, int64_t capacity, int32_t *bins) {
-    for (int half = 0; half < 2; ++half) {
-        const int32_t l = v.level[i] - 1 + half;
-        int64_t corner[2] = {0, 0};
-        for (int axis = 0; l >= 0 && axis < 2; ++axis) {
-            const int64_t scaled = v.reference_xy[2 * i + axis] * (int64_t)v.inverse_ratio[l];
-            corner[axis] = floor_div(((scaled + 32768) >> 16) - v.query_xy[2 * i + axis], v.half_bin);
-        }
-        for (int overlap = 0; overlap < 4; ++overlap) {
-            const Word key = pack(l, corner[1] - overlap / 2, corner[0] - overlap % 2);
-            bins[i * kBinsOfVote + 4 * half + overlap] = l < 0 ? -1 : (int32_t)insert(keys, capacity, key);
-        }
-    }
-}
-
-__device__ bool in_bin(const int32_t *bins, int64_t vote, int32_t bin) {
-    for (int j = 0; j < kBinsOfVote; ++j) {
-        if (bins[vote * kBinsOfVote + j] == bin) return true;
-    }
-    return false;
-}
-
-/* Adds the vote at position k of an order to its bins, where it is the heaviest of its patch; of equal ones the first. */
 template <class Patch>
-__device__ void add_once(const Votes &v, const Patch *patch, const int64_t *order, int64_t first, int64_t last,
-                         int64_t k, const int32_t *bins, Word *sums) {
-    const int64_t vote = order[k];
-    for (int j = 0; j < kBinsOfVote; ++j) {
-        const int32_t bin = bins[vote * kBinsOfVote + j];
-        bool counts = bin >= 0;
-        for (int64_t o = k - 1; counts && o >= first && patch[order[o]] == patch[vote]; --o) {
-            counts = v.weight[order[o]] < v.weight[vote] || !in_bin(bins, order[o], bin);
-        }
-        for (int64_t o = k + 1; counts && o < last && patch[order[o]] == patch[vote]; ++o) {
-            counts = v.weight[order[o]] <= v.weight[vote] || !in_bin(bins, order[o], bin);
-        }
-        if (counts) atomicAdd(sums + bin, (Word)v.weight[vote]);
+__device__ void chain(const Patch *patch, int32_t vote, int32_t votes, const Chains &c) {
+    const int32_t capacity = kPatchSlots * votes;
+    int32_t at = home((Word)patch[vote], capacity);
+    for (;; at = at + 1 < capacity ? at + 1 : 0) {
+        const int32_t seen = atomicCAS(c.heads + at, -1, vote);
+        if (seen >= 0 && patch[seen] != patch[vote]) continue;
+        c.owner[vote] = seen < 0 ? vote : seen;
+        if (seen >= 0) c.next[vote] = atomicExch(c.next + seen, vote);
+        return;
     }
 }
 
-/* Among the 26 neighbours; of equal ones the lowest key is the peak. Sums are minima of both sides by now. */
-__device__ bool is_peak(const Word *keys, const Word *sums, int64_t capacity, int64_t slot) {
-    for (int64_t offset = 0; offset < 27; ++offset) {
-        const int64_t level = offset / 9 - 1, y = offset / 3 % 3 - 1, x = offset % 3 - 1;
-        const Word key = keys[slot] + ((Word)level << (2 * kCoordinateBits)) + ((Word)y << kCoordinateBits) + (Word)x;
-        const int64_t other = offset == 13 ? -1 : find(keys, capacity, key);
-        if (other >= 0 && (sums[other] > sums[slot] || (sums[other] == sums[slot] && key < keys[slot]))) return false;
+__device__ int32_t floor_div(int32_t value, int32_t divisor) {
+    return value / divisor - (value % divisor != 0 && value < 0);
+}
+
+/* The key of one of a vote's eight bins; kEmpty below the lowest level. */
+__device__ Word bin_of(const Votes &v, int64_t i, int which) {
+    const int32_t level = v.level[i] - 1 + which / kOverlap;
+    if (level < 0 || level >= kLevels) return kEmpty;
+    int32_t corner[2];
+    for (int axis = 0; axis < 2; ++axis) {
+        const int64_t scaled = v.reference_xy[2 * i + axis] * (int64_t)v.inverse_ratio[level];
+        corner[axis] = floor_div((int32_t)((scaled + 32768) >> 16) - v.query_xy[2 * i + axis], v.half_bin);
+    }
+    const int64_t y = corner[1] - which / 2 % 2, x = corner[0] - which % 2;
+    return ((Word)(level + 1) << (2 * kCoordinateBits)) | ((Word)(y + kCoordinateBias) << kCoordinateBits) |
+           (Word)(x + kCoordinateBias);
+}
+
+/* Whether a vote is the heaviest of its patch in a bin; of equal ones the first. */
+__device__ bool counts(const Group &g, const Chains &c, const int32_t *weight, int32_t vote, int32_t slot) {
+    for (int32_t other = c.owner[vote]; other >= 0; other = c.next[other]) {
+        if (weight[other] < weight[vote] || (weight[other] == weight[vote] && other >= vote)) continue;
+        for (int j = 0; j < kBins; ++j) {
+            if (g.slots[other * kBins + j] == slot) return false;
+        }
     }
     return true;
 }
 
-struct Best {
-    Word score, key;
-    int64_t slot;
+/* Whether a bin beats another that it touches: by its sum, of equal ones by its lower key. */
+__device__ bool beats(const Group &g, int32_t a, int32_t b) {
+    return g.by_query[a] != g.by_query[b] ? g.by_query[a] > g.by_query[b] : g.key[a] < g.key[b];
+}
+
+/* Whether one of a bin's 26 neighbours beats it. */
+__device__ bool beaten(const Group &g, int32_t slot, int32_t neighbour) {
+    const int32_t offset = neighbour < 13 ? neighbour : neighbour + 1;
+    const int64_t level = offset / 9 - 1, y = offset / 3 % 3 - 1, x = offset % 3 - 1;
+    const Word key = g.key[slot] + ((Word)level << (2 * kCoordinateBits)) + ((Word)y << kCoordinateBits) + (Word)x;
+    const int32_t other = find(g.key, kBinSlots * g.votes, key);
+    return other >= 0 && beats(g, other, slot);
+}
+
+__device__ void clear(const Group &g) {
+    for (int32_t s = (int32_t)threadIdx.x; s < kBinSlots * g.votes; s += (int32_t)blockDim.x) {
+        g.key[s] = kEmpty;
+        g.by_query[s] = g.by_reference[s] = 0;
+    }
+    for (int32_t s = (int32_t)threadIdx.x; s < kPatchSlots * g.votes; s += (int32_t)blockDim.x) {
+        g.query.heads[s] = g.reference.heads[s] = -1;
+    }
+    for (int32_t i = (int32_t)threadIdx.x; i < g.votes; i += (int32_t)blockDim.x) g.query.next[i] = g.reference.next[i] = -1;
+    __syncthreads();
+}
+
+__device__ void fill(const Votes &v, const Group &g) {
+    for (int32_t i = (int32_t)threadIdx.x; i < kBins * g.votes; i += (int32_t)blockDim.x) {
+        const Word key = bin_of(v, g.first + i / kBins, i % kBins);
+        g.slots[i] = key == kEmpty ? -1 : insert(g.key, kBinSlots * g.votes, key);
+    }
+    for (int32_t i = (int32_t)threadIdx.x; i < g.votes; i += (int32_t)blockDim.x) {
+        chain(v.query_patch + g.first, i, g.votes, g.query);
+        chain(v.reference_patch + g.first, i, g.votes, g.reference);
+    }
+    __syncthreads();
+    const int32_t *weight = v.weight + g.first;
+    for (int32_t i = (int32_t)threadIdx.x; i < kBins * g.votes; i += (int32_t)blockDim.x) {
+        const int32_t vote = i / kBins, slot = g.slots[i];
+        if (slot < 0) continue;
+        if (counts(g, g.query, weight, vote, slot)) atomicAdd(g.by_query + slot, (Word)weight[vote]);
+        if (counts(g, g.reference, weight, vote, slot)) atomicAdd(g.by_reference + slot, (Word)weight[vote]);
+    }
+    __syncthreads();
+}
+
+/* Lists the peaks, in any order. The four bins of a vote at one level touch each other, so at most one of them is a
+ * peak, and only that has to be compared with its other neighbours.
+ */
+__device__ void find_peaks(const Group &g, int32_t *found) {
+    Word *out = g.by_reference; /* from here on, whether a bin cannot be a peak any more */
+    for (int32_t s = (int32_t)threadIdx.x; s < kBinSlots * g.votes; s += (int32_t)blockDim.x) {
+        g.by_query[s] = g.by_query[s] < g.by_reference[s] ? g.by_query[s] : g.by_reference[s];
+        out[s] = g.by_query[s] == 0;
+    }
+    if (threadIdx.x == 0) *found = 0;
+    __syncthreads();
+    for (int32_t i = (int32_t)threadIdx.x; i < kBins * g.votes; i += (int32_t)blockDim.x) {
+        const int32_t *slots = g.slots + i / kOverlap * kOverlap, slot = g.slots[i];
+        for (int j = 0; slot >= 0 && j < kOverlap; ++j) {
+            if (beats(g, slots[j], slot)) out[slot] = 1;
+        }
+    }
+    __syncthreads();
+    for (int32_t i = (int32_t)threadIdx.x; i < kBins * g.votes; i += (int32_t)blockDim.x) {
+        const int32_t slot = g.slots[i];
+        if (slot >= 0 && atomicExch(out + slot, 1) == 0) g.peaks[atomicAdd(found, 1)] = slot;
+    }
+    __syncthreads();
+    const int32_t listed = *found;
+    for (int32_t i = (int32_t)threadIdx.x; i < listed; i += (int32_t)blockDim.x) out[g.peaks[i]] = 0;
+    __syncthreads();
+    for (int32_t i = (int32_t)threadIdx.x; i < kNeighbours * listed; i += (int32_t)blockDim.x) {
+        const int32_t slot = g.peaks[i / kNeighbours];
+        if (beaten(g, slot, i % kNeighbours)) out[slot] = 1;
+    }
+    __syncthreads();
+    for (int32_t i = (int32_t)threadIdx.x; i < listed; i += (int32_t)blockDim.x) {
+        if (out[g.peaks[i]]) g.peaks[i] = -1;
+    }
+    __syncthreads();
+}
+
+/* Groups of more than `above` and at most `most` votes, in shared memory or, where scratch is given, in that. */
+struct Share {
+    int64_t groups, above, most;
+    Word *scratch;
 };
 
-__device__ bool better(const Best &a, const Best &b) {
-    return a.score != b.score ? a.score > b.score : a.key < b.key;
+/* Writes the peaks that fewer than `peaks` others beat, each to its rank. */
+__device__ void report(const Group &g, int32_t listed, int64_t peaks, int64_t *score, int32_t *bin) {
+    const int64_t mask = ((int64_t)1 << kCoordinateBits) - 1;
+    for (int32_t i = (int32_t)threadIdx.x; i < listed; i += (int32_t)blockDim.x) {
+        const int32_t slot = g.peaks[i];
+        int64_t rank = slot < 0 ? peaks : 0;
+        for (int32_t j = 0; j < listed && rank < peaks; ++j) {
+            const int32_t other = g.peaks[j];
+            rank += other >= 0 && other != slot && beats(g, other, slot);
+        }
+        if (rank >= peaks) continue;
+        const int64_t key = (int64_t)g.key[slot];
+        score[rank] = (int64_t)g.by_query[slot];
+        bin[3 * rank] = (int32_t)(key >> (2 * kCoordinateBits)) - 1;
+        bin[3 * rank + 1] = (int32_t)(((key >> kCoordinateBits) & mask) - kCoordinateBias);
+        bin[3 * rank + 2] = (int32_t)((key & mask) - kCoordinateBias);
+    }
+    __syncthreads();
 }
 
-/* Thread 0's is the block's best peak. */
-__device__ Best strongest(const Word *keys, const Word *peak, int64_t capacity, Best *shared) {
-    Best mine = {0, kEmpty, -1};
-    for (int64_t s = threadIdx.x; s < capacity; s += blockDim.x) {
-        const Best other = {peak[s], keys[s], s};
-        if (peak[s] > 0 && better(other, mine)) mine = other;
-    }
-    shared[threadIdx.x] = mine;
-    __syncthreads();
-    for (unsigned half = blockDim.x / 2; half > 0; half /= 2) {
-        if (threadIdx.x < half && better(shared[threadIdx.x + half], shared[threadIdx.x])) {
-            shared[threadIdx.x] = shared[threadIdx.x + half];
+__global__ void vote_kernel(Votes v, Share share, int64_t peaks, int64_t *score, int32_t *bin) {
+    LM_SHARED_ARRAY(Word, pool);
+    __shared__ int32_t mine[kMostThreads], count, found;
+    const int64_t stride = gridDim.x;
+    /* Each thread looks at a group, to see whether it has a size of this launch. */
+    for (int64_t base = blockIdx.x; base < share.groups; base += stride * blockDim.x) {
+        if (threadIdx.x == 0) count = 0;
+        __syncthreads();
+        const int64_t group = base + stride * threadIdx.x;
+        if (group < share.groups) {
+            const int64_t votes = v.offsets[group + 1] - v.offsets[group];
+            if (votes > share.above && votes <= share.most) mine[atomicAdd(&count, 1)] = (int32_t)threadIdx.x;
         }
         __syncthreads();
-    }
-    return shared[0];
-}
-
-__global__ void vote_kernel(Votes v, Table t, int64_t peaks, int64_t *score, int32_t *bin) {
-    __shared__ Best shared[kThreads];
-    const int64_t group = blockIdx.x, first = v.offsets[group], last = v.offsets[group + 1];
-    const int64_t capacity = kSlotsOfVote * (last - first), base = kSlotsOfVote * first;
-    Word *keys = t.key + base, *by_query = t.by_query + base, *by_reference = t.by_reference + base;
-    Word *peak = t.peak + base;
-    for (int64_t s = threadIdx.x; s < capacity; s += blockDim.x) {
-        keys[s] = kEmpty;
-        by_query[s] = by_reference[s] = peak[s] = 0;
-    }
-    __syncthreads();
-    for (int64_t i = first + threadIdx.x; i < last; i += blockDim.x) vote_for(v, i, keys, capacity, t.bins);
-    __syncthreads();
-    for (int64_t k = first + threadIdx.x; k < last; k += blockDim.x) {
-        add_once(v, v.query_patch, v.by_query, first, last, k, t.bins, by_query);
-        add_once(v, v.reference_patch, v.by_reference, first, last, k, t.bins, by_reference);
-    }
-    __syncthreads();
-    for (int64_t s = threadIdx.x; s < capacity; s += blockDim.x) {
-        by_query[s] = by_query[s] < by_reference[s] ? by_query[s] : by_reference[s];
-    }
-    __syncthreads();
-    for (int64_t s = threadIdx.x; s < capacity; s += blockDim.x) {
-        if (by_query[s] > 0 && is_peak(keys, by_query, capacity, s)) peak[s] = by_query[s];
-    }
-    __syncthreads();
-    for (int64_t k = 0; k < peaks; ++k) {
-        const Best best = strongest(keys, peak, capacity, shared);
-        if (threadIdx.x == 0) {
-            const int64_t at = group * peaks + k, mask = ((int64_t)1 << kCoordinateBits) - 1, key = (int64_t)best.key;
-            const bool real = best.slot >= 0;
-            score[at] = real ? (int64_t)best.score : 0;
-            bin[3 * at] = real ? (int32_t)((key >> (2 * kCoordinateBits)) - 1) : 0;
-            bin[3 * at + 1] = real ? (int32_t)(((key >> kCoordinateBits) & mask) - kCoordinateBias) : 0;
-            bin[3 * at + 2] = real ? (int32_t)((key & mask) - kCoordinateBias) : 0;
-            if (real) peak[best.slot] = 0;
+        for (int32_t i = 0; i < count; ++i) {
+            const int64_t chosen = base + stride * mine[i], first = v.offsets[chosen];
+            const int32_t votes = (int32_t)(v.offsets[chosen + 1] - first);
+            Word *words = share.scratch ? share.scratch + kWords * first : pool;
+            const Group g = laid_out(first, votes, words);
+            clear(g);
+            fill(v, g);
+            find_peaks(g, &found);
+            report(g, found, peaks, score + chosen * peaks, bin + 3 * chosen * peaks);
         }
         __syncthreads();
     }
@@ -187,17 +267,28 @@ __global__ void vote_kernel(Votes v, Table t, int64_t peaks, int64_t *score, int
 extern "C" LM_API int32_t lm_cuda_vote_topk(const int64_t *offsets, int64_t groups, const int32_t *query_patch,
                                             const int64_t *reference_patch, const int32_t *query_xy,
                                             const int32_t *reference_xy, const int32_t *level, const int32_t *weight,
-                                            const int32_t *inverse_ratio, const int64_t *by_query,
-                                            const int64_t *by_reference, int64_t half_bin, int64_t peaks,
-                                            int64_t *table, int64_t votes, int32_t *bins, int64_t *score,
-                                            int32_t *bin, int64_t stream) {
-    if (groups < 0 || half_bin < 1 || peaks < 0 || votes < 0) return LM_BAD_ARGUMENT;
+                                            const int32_t *inverse_ratio, int64_t half_bin, int64_t peaks,
+                                            int64_t longest, int64_t *scratch, int64_t *score, int32_t *bin,
+                                            int64_t stream) {
+    if (groups < 0 || half_bin < 1 || half_bin > INT32_MAX || peaks < 0 || longest > kMostVotes) return LM_BAD_ARGUMENT;
     if (groups == 0 || peaks == 0) return LM_OK;
-    const Votes v = {offsets, query_patch, reference_patch, query_xy,     reference_xy, level,
-                     weight,  inverse_ratio, by_query,      by_reference, half_bin};
-    Word *words = (Word *)table;
-    const int64_t slots = kSlotsOfVote * votes;
-    const Table t = {words, words + slots, words + 2 * slots, words + 3 * slots, bins};
-    LM_LAUNCH(vote_kernel, groups, kThreads, stream, v, t, peaks, score, bin);
+    int32_t bytes = 0, processors = 0;
+    const int32_t error = lm_device(&bytes, &processors);
+    if (error) return LM_CUDA_ERROR + error;
+    const Votes v = {offsets,      query_patch, reference_patch, query_xy, reference_xy,
+                     level,        weight,      inverse_ratio,   (int32_t)half_bin};
+    /* Small groups many at a time, larger ones with the shared memory to themselves, the largest without it. */
+    const int64_t vote_bytes = kWords * (int64_t)sizeof(Word), most = (bytes - kStaticBytes) / vote_bytes;
+    const int32_t status = lm_allow_shared(vote_kernel, most * vote_bytes);
+    if (status) return LM_CUDA_ERROR + status;
+    const Share small = {groups, -1, kSmall, nullptr}, middle = {groups, kSmall, most, nullptr};
+    const Share large = {groups, most, INT64_MAX, (Word *)scratch};
+    const int64_t blocks = groups < kBlocks * processors ? groups : kBlocks * processors;
+    const int64_t shared = (longest < most ? longest : most) * vote_bytes;
+    LM_LAUNCH_SHARED(vote_kernel, groups, kThreads, kSmall * vote_bytes, stream, v, small, peaks, score, bin);
+    if (longest > kSmall) {
+        LM_LAUNCH_SHARED(vote_kernel, blocks, kMostThreads, shared, stream, v, middle, peaks, score, bin);
+    }
+    if (longest > most) LM_LAUNCH_SHARED(vote_kernel, blocks, kMostThreads, 0, stream, v, large, peaks, score, bin);
     return lm_launched();
 }

@@ -16,7 +16,7 @@ from torch import Tensor
 from localmatch.kernels import dispatch, library
 from localmatch.kernels.match import MAX_DIMENSION, NONE
 
-BACKENDS = ("triton", "cpp", "torch")
+BACKENDS = ("cuda", "triton", "cpp", "torch")
 
 ONE = 1 << 16
 """1 in Q16."""
@@ -35,7 +35,7 @@ def compare_maps(
         reference: (H, W, D) int8.
         affine: (A, 2, 3) int32 Q16, query cell (x, y, 1) -> reference cell (x, y).
         radius: Of the search window, in cells.
-        backend: "triton", "cpp", "torch" or None to choose.
+        backend: "cuda", "triton", "cpp", "torch" or None to choose.
 
     Returns:
         score (A, h, w) int32, `NONE` where the window lies outside; offset (A, h, w) int32, -1 there.
@@ -61,7 +61,7 @@ def _compare(
     query: Tensor, reference: Tensor, affine: Tensor, radius: int, backend: str | None
 ) -> tuple[Tensor, Tensor]:
     """`compare_maps` as torch sees it."""
-    form = {"triton": on_triton, "cpp": on_cpp, "torch": on_torch}
+    form = {"cuda": on_cuda, "triton": on_triton, "cpp": on_cpp, "torch": on_torch}
     chosen = form[dispatch.choose(backend, query.device, BACKENDS)]
     return chosen(query.contiguous(), reference.contiguous(), affine.contiguous(), radius)
 
@@ -103,6 +103,16 @@ def on_cpp(query: Tensor, reference: Tensor, affine: Tensor, radius: int) -> tup
     library.call(
         "cpp", "compare_maps", query, *query.shape, reference, *reference.shape[:2], affine, len(affine), radius,
         library.isa(), library.thread_count(), score, offset,
+    )  # fmt: skip
+    return score, offset
+
+
+def on_cuda(query: Tensor, reference: Tensor, affine: Tensor, radius: int) -> tuple[Tensor, Tensor]:
+    """The CUDA form: csrc/cuda/compare_maps.cu; arguments as in `compare_maps`, contiguous."""
+    score, offset = _empty(query, reference, affine, radius)
+    library.call(
+        "cuda", "cuda_compare_maps", query, *query.shape, reference, *reference.shape[:2], affine, len(affine), radius,
+        score, offset, library.stream(),
     )  # fmt: skip
     return score, offset
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -54,32 +55,54 @@ def register(name: str, schema: str, implementation: Callable[..., Any], fake: C
     torch.library.register_fake(f"localmatch::{name}", fake)
 
 
-def check_offsets(offsets: Tensor, count: int) -> None:
-    """Refuse offsets of groups that do not rise from 0 to `count`.
+def on_cpu(tensor: Tensor) -> bool:
+    """Whether a tensor's values are checked.
+
+    A check of values on a GPU would wait for all that is queued there. Its forms stay within their memory whatever the
+    values are, and give results without meaning where these do not fit.
+    """
+    return tensor.device.type == "cpu"
+
+
+def check_offsets(offsets: Tensor, count: int) -> int:
+    """Refuse offsets of groups that do not rise from 0 to `count`; the size of the largest group.
 
     Raises:
         ValueError: Shows how they begin.
     """
-    rows = offsets.cpu()
-    if rows.ndim != 1 or not len(rows) or rows[0] != 0 or rows[-1] != count or (rows.diff() < 0).any():
+    rows = offsets.numpy(force=True)
+    sizes = np.diff(rows) if rows.ndim == 1 else rows
+    if rows.ndim != 1 or not len(rows) or rows[0] != 0 or rows[-1] != count or (sizes < 0).any():
         raise ValueError(f"expected offsets rising from 0 to {count}, got {rows[:3].tolist()} ...")
+    return int(sizes.max(initial=0))
 
 
 def backends() -> list[Backend]:
     """All backends, fastest first, each live or with the reason why not."""
     isa = "" if library.unavailable_reason("cpp") else f", {library.ISAS[library.isa()]}"
-    interpreted = os.environ.get(INTERPRETER) == "1"
-    return [
-        Backend("cuda", ("cuda",), library.unavailable_reason("cuda") or _no_gpu(), str(library.path("cuda"))),
-        Backend(
-            "triton",
-            ("cpu", "cuda") if interpreted else ("cuda",),
-            _no_triton() or (None if interpreted else _no_gpu()),
-            "in its interpreter" if interpreted else "compiled at the first call",
-        ),
-        Backend("cpp", ("cpu",), library.unavailable_reason("cpp"), f"{library.path('cpp')}{isa}"),
-        Backend("torch", ("cpu", "cuda"), None, "reference, always there"),
-    ]
+    details = {
+        "cuda": str(library.path("cuda")),
+        "triton": "in its interpreter" if _interpreted() else "compiled at the first call",
+        "cpp": f"{library.path('cpp')}{isa}",
+        "torch": "reference, always there",
+    }
+    return [Backend(name, _devices(name), _reason(name), detail) for name, detail in details.items()]
+
+
+def _devices(name: str) -> tuple[str, ...]:
+    """Kinds of device whose tensors a backend takes."""
+    if name == "torch" or (name == "triton" and _interpreted()):
+        return ("cpu", "cuda")
+    return ("cpu",) if name == "cpp" else ("cuda",)
+
+
+def _reason(name: str) -> str | None:
+    """Why a backend cannot serve; None when it can."""
+    if name == "torch":
+        return None
+    if name == "triton":
+        return _no_triton() or (None if _interpreted() else _no_gpu())
+    return library.unavailable_reason(name) or (_no_gpu() if name == "cuda" else None)
 
 
 def choose(backend: str | None, device: torch.device, serving: tuple[str, ...]) -> str:
@@ -94,25 +117,27 @@ def choose(backend: str | None, device: torch.device, serving: tuple[str, ...]) 
         BackendError: The named backend does not exist, cannot serve here, or does not have this op.
     """
     name = backend or os.environ.get(VARIABLE) or "auto"
-    everything = {one.name: one for one in backends()}
     for candidate in serving:
-        one = everything[candidate]
         # Interpreted kernels are for tests: only a name chooses them.
         automatic = name == "auto" and not (candidate == "triton" and device.type == "cpu")
-        if one.live and device.type in one.devices and (name == candidate or automatic):
+        if (name == candidate or automatic) and device.type in _devices(candidate) and _reason(candidate) is None:
             return candidate
-    reasons = "; ".join(f"{one.name}: {_reason(one, device, serving)}" for one in everything.values())
+    reasons = "; ".join(f"{one.name}: {_refusal(one, device, serving)}" for one in backends())
     raise BackendError(
         f"backend {name!r} cannot serve ({reasons}). Choose one of {', '.join(serving)} or auto for this op."
     )
 
 
-def _reason(one: Backend, device: torch.device, serving: tuple[str, ...]) -> str:
+def _refusal(one: Backend, device: torch.device, serving: tuple[str, ...]) -> str:
     if one.name not in serving:
         return "does not have this op"
     if one.reason is None and device.type not in one.devices:
         return f"does not take tensors on {device.type}"
     return one.reason or "live"
+
+
+def _interpreted() -> bool:
+    return os.environ.get(INTERPRETER) == "1"
 
 
 def _no_gpu() -> str | None:

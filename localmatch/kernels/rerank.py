@@ -20,9 +20,6 @@ from localmatch.kernels.match import MAX_DIMENSION, NONE
 
 BACKENDS = ("triton", "cpp", "torch")
 
-BLOCK = 64
-"""Queries whose runs are written out as rows at once, for Triton."""
-
 
 def rerank_topk(
     query: Tensor,
@@ -36,7 +33,8 @@ def rerank_topk(
 
     Args:
         query: (Q, D) int8; D a multiple of 4, at most 1024.
-        candidates: (Q, C) int32 rows of the table, or runs; each at most once a query; -1 for none.
+        candidates: (Q, C) int32 rows of the table, or runs; each at most once a query; -1 for none. (On
+            a GPU, values are not checked, and those beyond the table are none.)
         table: (R, D) int8.
         k: How many to return.
         offsets: (N + 1,) int64; run n is the rows offsets[n] to offsets[n + 1], all runs are the whole table. None:
@@ -72,7 +70,7 @@ def _rerank(
     if offsets is not None:
         dispatch.check_offsets(offsets, len(table))
     count = len(table) if offsets is None else len(offsets) - 1
-    if candidates.numel() and (candidates.max() >= count or candidates.min() < -1):
+    if dispatch.on_cpu(candidates) and candidates.numel() and (candidates.max() >= count or candidates.min() < -1):
         raise ValueError(
             f"expected candidates from -1 to {count - 1}, got {int(candidates.min())} to {int(candidates.max())}"
         )
@@ -150,29 +148,20 @@ def on_cpp(
 def on_triton(
     query: Tensor, candidates: Tensor, table: Tensor, k: int, offsets: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The Triton form: kernels/triton/rerank.py scores, torch sorts; arguments as in `rerank_topk`, contiguous."""
-    from localmatch.kernels.triton.rerank import score_candidates
+    """The Triton form: kernels/triton/rerank.py, and a torch sort where a query has several blocks of rows."""
+    from localmatch.kernels.triton.rerank import best_of_blocks, block_of
 
-    def best(query: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        score = torch.empty_like(rows)
-        score_candidates(query, rows, table, score)
-        return best_candidates(score, rows, k)
-
-    if offsets is None:
-        return best(query, candidates)
-    blocks = zip(torch.split(query, BLOCK), torch.split(candidates, BLOCK), strict=True)
-    score, index = zip(*(best(some, _rows_of(runs, offsets)) for some, runs in blocks), strict=True)
-    return torch.cat(score), torch.cat(index)
-
-
-def _rows_of(candidates: Tensor, offsets: Tensor) -> Tensor:
-    """The rows (Q, C * longest run) int32 of candidate runs, -1 where a run is shorter or missing."""
-    if len(offsets) == 1:
-        return candidates[:, :0]
-    length, run = offsets.diff(), candidates.clamp_min(0).long()
-    step = torch.arange(int(length.max()), device=offsets.device)
-    there = (candidates >= 0)[..., None] & (step < length[run][..., None])
-    return torch.where(there, offsets[run][..., None] + step, -1).flatten(1).int()
+    runs = 1 if offsets is None else candidates.shape[1]
+    longest = candidates.shape[1] if offsets is None else int(offsets.diff().max()) if len(offsets) > 1 else 0
+    if not longest or not runs or not k:
+        return _unpacked(query.new_empty((len(query), 0), dtype=torch.int64), k)
+    block = block_of(longest)
+    shape = (len(query), runs, -(-longest // block), min(k, block))
+    score, row = (query.new_empty(shape, dtype=torch.int32) for _ in range(2))
+    best_of_blocks(query, candidates, table, offsets, longest, score, row)
+    if shape[1:] == (1, 1, k):
+        return score[:, 0, 0], row[:, 0, 0]
+    return best_candidates(score.flatten(1), row.flatten(1), k)
 
 
 dispatch.register(

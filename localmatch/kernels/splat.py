@@ -17,8 +17,7 @@ from torch import Tensor
 
 from localmatch.kernels import dispatch, library
 
-BACKENDS = ("cpp", "torch")
-"""On a GPU, too, the torch form serves: its two matrix products are what the hardware is best at."""
+BACKENDS = ("cuda", "cpp", "torch")
 
 SUBPIXEL = 16
 """Positions are in 1/16 px."""
@@ -44,9 +43,9 @@ def splat_evidence(
         offsets: (M + 1,) int64; patches of map m are offsets[m] to offsets[m + 1], at most 8192.
         xy: (N, 2) int32 centres in 1/16 px, from 0 to below 2^22.
         radius: (N,) int32 half the side of a patch's window in px, 1 to 2^14.
-        evidence: (N,) int32 in [0, 255].
+        evidence: (N,) int32 in [0, 255]. (On a GPU, values are not checked.)
         size: (height, width) of the maps.
-        backend: "cpp", "torch" or None to choose.
+        backend: "cuda", "cpp", "torch" or None to choose.
 
     Returns:
         heat (M, H, W) int32, and winner (H, W) int32.
@@ -69,18 +68,21 @@ def _splat(
     offsets: Tensor, xy: Tensor, radius: Tensor, evidence: Tensor, height: int, width: int, backend: str | None
 ) -> tuple[Tensor, Tensor]:
     """`splat_evidence` as torch sees it."""
-    dispatch.check_offsets(offsets, len(xy))
-    lengths = offsets.diff()
-    if (lengths > MOST_PATCHES).any():
-        raise ValueError(f"expected at most {MOST_PATCHES} patches a map, got {int(lengths.max())}")
-    if len(xy) and (
-        min(xy.min(), evidence.min(), radius.min() - 1) < 0
-        or xy.max() >= 1 << 22
-        or evidence.max() > MOST_EVIDENCE
-        or radius.max() > MOST_RADIUS
+    longest = dispatch.check_offsets(offsets, len(xy))
+    if longest > MOST_PATCHES:
+        raise ValueError(f"expected at most {MOST_PATCHES} patches a map, got {longest}")
+    if (
+        dispatch.on_cpu(xy)
+        and len(xy)
+        and (
+            min(xy.min(), evidence.min(), radius.min() - 1) < 0
+            or xy.max() >= 1 << 22
+            or evidence.max() > MOST_EVIDENCE
+            or radius.max() > MOST_RADIUS
+        )
     ):
         raise ValueError("expected xy in [0, 2^22), evidence in [0, 255] and radius in [1, 2^14]")
-    form: Callable[..., tuple[Tensor, Tensor]] = {"cpp": on_cpp, "torch": on_torch}[
+    form: Callable[..., tuple[Tensor, Tensor]] = {"cuda": on_cuda, "cpp": on_cpp, "torch": on_torch}[
         dispatch.choose(backend, xy.device, BACKENDS)
     ]
     return form(*(one.contiguous() for one in (offsets, xy, radius, evidence)), height, width)
@@ -125,6 +127,18 @@ def on_cpp(
     library.call(
         "cpp", "splat_evidence", offsets, len(offsets) - 1, xy, radius, evidence, height, width,
         library.thread_count(), heat, winner,
+    )  # fmt: skip
+    return heat, winner
+
+
+def on_cuda(
+    offsets: Tensor, xy: Tensor, radius: Tensor, evidence: Tensor, height: int, width: int
+) -> tuple[Tensor, Tensor]:
+    """The CUDA form: csrc/cuda/splat_evidence.cu; arguments as in `splat_evidence`, contiguous."""
+    heat, winner = _empty(offsets, xy, radius, evidence, height, width)
+    library.call(
+        "cuda", "cuda_splat_evidence", offsets, len(offsets) - 1, xy, radius, evidence, height, width, heat, winner,
+        library.stream(),
     )  # fmt: skip
     return heat, winner
 

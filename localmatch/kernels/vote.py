@@ -15,6 +15,7 @@ Ballard 1981; bins and one vote a feature: Lowe, IJCV 2004.)
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -30,13 +31,14 @@ LEVELS = 16
 
 BACKENDS = ("cuda", "cpp", "torch")
 
-SLOTS_OF_VOTE, BINS_OF_VOTE = 16, 8
-"""Slots of the CUDA form's hash tables, which are half full at most, and bins, a vote."""
+WORDS_OF_VOTE = 60
+"""What the CUDA form keeps of a vote, in words of 64 bits: see csrc/cuda/vote_topk.cu."""
 
 
 class Votes(NamedTuple):
-    """The columns of `vote_topk`, contiguous."""
+    """The columns of `vote_topk`, contiguous, and the size of the largest group."""
 
+    longest: int
     offsets: Tensor
     query_patch: Tensor
     reference_patch: Tensor
@@ -46,10 +48,11 @@ class Votes(NamedTuple):
     weight: Tensor
 
 
-def inverse_ratios() -> Tensor:
+@cache
+def inverse_ratios(device: torch.device | str = "cpu") -> Tensor:
     """(16,) int32, Q16 inverse of each log-scale bin's middle ratio, 2^((j - 8 + 0.5) / 2)."""
     steps = torch.arange(LEVELS, dtype=torch.float64) - RATIO_BIAS + 0.5
-    return (65536 / 2 ** (steps / 2)).round().int()
+    return (65536 / 2 ** (steps / 2)).round().int().to(device)
 
 
 def vote_topk(
@@ -72,7 +75,7 @@ def vote_topk(
         reference_patch: (N,) int64 number of the reference patch.
         query_xy, reference_xy: (N, 2) int32 in 1/16 px, below 2^22 in size.
         level: (N,) int32 half-octave steps of the scale ratio, plus `RATIO_BIAS`, in [0, 16).
-        weight: (N,) int32 evidence, not negative.
+        weight: (N,) int32 evidence, not negative. (On a GPU, values of columns are not checked.)
         half_bin: Half the side of a shift bin, in 1/16 query px.
         peaks: How many peaks a group.
         backend: "cuda", "cpp", "torch" or None to choose.
@@ -112,14 +115,14 @@ def _vote(
 ) -> tuple[Tensor, Tensor]:
     """`vote_topk` as torch sees it."""
     count = len(query_patch)
-    dispatch.check_offsets(offsets, count)
-    if count and (level.min() < 0 or level.max() >= LEVELS or weight.min() < 0):
+    longest = dispatch.check_offsets(offsets, count)
+    if dispatch.on_cpu(level) and count and (level.min() < 0 or level.max() >= LEVELS or weight.min() < 0):
         raise ValueError(f"expected level in [0, {LEVELS}) and weight >= 0")
     columns = offsets, query_patch, reference_patch, query_xy, reference_xy, level, weight
     form: Callable[..., tuple[Tensor, Tensor]] = {"cuda": on_cuda, "cpp": on_cpp, "torch": on_torch}[
         dispatch.choose(backend, query_patch.device, BACKENDS)
     ]
-    return form(Votes(*(column.contiguous() for column in columns)), half_bin, peaks)
+    return form(Votes(longest, *(column.contiguous() for column in columns)), half_bin, peaks)
 
 
 def _empty(offsets: Tensor, peaks: int) -> tuple[Tensor, Tensor]:
@@ -130,7 +133,7 @@ def _empty(offsets: Tensor, peaks: int) -> tuple[Tensor, Tensor]:
 
 def on_cpp(votes: Votes, half_bin: int, peaks: int) -> tuple[Tensor, Tensor]:
     """The C++ form: csrc/vote_topk.cpp."""
-    offsets, *columns = votes
+    _, offsets, *columns = votes
     score, bins = _empty(offsets, peaks)
     library.call(
         "cpp", "vote_topk", offsets, len(offsets) - 1, *columns, inverse_ratios(), LEVELS, half_bin, peaks,
@@ -141,32 +144,22 @@ def on_cpp(votes: Votes, half_bin: int, peaks: int) -> tuple[Tensor, Tensor]:
 
 def on_cuda(votes: Votes, half_bin: int, peaks: int) -> tuple[Tensor, Tensor]:
     """The CUDA form: csrc/cuda/vote_topk.cu."""
-    offsets, *columns = votes
+    longest, offsets, *columns = votes
     score, bins = _empty(offsets, peaks)
-    group = torch.repeat_interleave(torch.arange(len(offsets) - 1, device=offsets.device), offsets.diff())
-    by_query, by_reference = (_order(group, patch) for patch in (votes.query_patch, votes.reference_patch))
-    count = len(votes.query_patch)
-    table = offsets.new_empty(4 * SLOTS_OF_VOTE * count)
-    bins_of_votes = votes.query_patch.new_empty(BINS_OF_VOTE * count)
+    scratch = offsets.new_empty(WORDS_OF_VOTE * len(votes.query_patch))
     library.call(
-        "cuda", "cuda_vote_topk", offsets, len(offsets) - 1, *columns, inverse_ratios().to(offsets.device), by_query,
-        by_reference, half_bin, peaks, table, count, bins_of_votes, score, bins, library.stream(),
+        "cuda", "cuda_vote_topk", offsets, len(offsets) - 1, *columns, inverse_ratios(offsets.device), half_bin,
+        peaks, longest, scratch, score, bins, library.stream(),
     )  # fmt: skip
     return score, bins
 
 
-def _order(group: Tensor, patch: Tensor) -> Tensor:
-    """(N,) numbers of the votes, sorted by group and within it by patch."""
-    order = torch.argsort(patch, stable=True)
-    return order[torch.argsort(group[order], stable=True)]
-
-
 def on_torch(votes: Votes, half_bin: int, peaks: int) -> tuple[Tensor, Tensor]:
     """The definition."""
-    offsets, query_patch, reference_patch, query_xy, reference_xy, level, weight = votes
+    _, offsets, query_patch, reference_patch, query_xy, reference_xy, level, weight = votes
     groups, device = len(offsets) - 1, offsets.device
     group = torch.repeat_interleave(torch.arange(groups, device=device), offsets.diff())
-    inverse = inverse_ratios().long().to(device)
+    inverse = inverse_ratios(device).long()
     places, voters = [], []
     for bin_level in (level.long() - 1, level.long()):
         vote = (bin_level >= 0).nonzero()[:, 0]

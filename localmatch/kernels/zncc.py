@@ -15,8 +15,7 @@ from torch import Tensor
 
 from localmatch.kernels import dispatch, library
 
-BACKENDS = ("cpp", "torch")
-"""On a GPU, too, the torch form serves: five prefix sums, no faster form was measured there."""
+BACKENDS = ("cuda", "cpp", "torch")
 
 ONE = 1 << 14
 """What a correlation of 1 is."""
@@ -32,7 +31,7 @@ def local_zncc(first: Tensor, second: Tensor, inside: Tensor, radius: int, backe
         first, second: (h, w) uint8.
         inside: (h, w) bool; pixels that take part.
         radius: Of the square window, in pixels, 0 to 64.
-        backend: "cpp", "torch" or None to choose.
+        backend: "cuda", "cpp", "torch" or None to choose.
 
     Returns:
         (h, w) int32 in [-16384, 16384].
@@ -54,7 +53,7 @@ def local_zncc(first: Tensor, second: Tensor, inside: Tensor, radius: int, backe
 
 def _zncc(first: Tensor, second: Tensor, inside: Tensor, radius: int, backend: str | None) -> Tensor:
     """`local_zncc` as torch sees it."""
-    form = {"cpp": on_cpp, "torch": on_torch}[dispatch.choose(backend, first.device, BACKENDS)]
+    form = {"cuda": on_cuda, "cpp": on_cpp, "torch": on_torch}[dispatch.choose(backend, first.device, BACKENDS)]
     return form(first.contiguous(), second.contiguous(), inside.contiguous(), radius)
 
 
@@ -86,6 +85,13 @@ def on_cpp(first: Tensor, second: Tensor, inside: Tensor, radius: int) -> Tensor
     """The C++ form: csrc/local_zncc.cpp; arguments as in `local_zncc`, contiguous."""
     correlation = _empty(first, second, inside, radius)
     library.call("cpp", "local_zncc", first, second, inside, *first.shape, radius, library.thread_count(), correlation)
+    return correlation
+
+
+def on_cuda(first: Tensor, second: Tensor, inside: Tensor, radius: int) -> Tensor:
+    """The CUDA form: csrc/cuda/local_zncc.cu; arguments as in `local_zncc`, contiguous."""
+    correlation = _empty(first, second, inside, radius)
+    library.call("cuda", "cuda_local_zncc", first, second, inside, *first.shape, radius, correlation, library.stream())
     return correlation
 
 

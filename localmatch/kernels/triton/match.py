@@ -2,6 +2,9 @@
 
 acc[q, r] = query[q] . reference[r]        int8 x int8 -> int32 on tensor cores
 best, row, second of each q are kept in registers, so that acc is never written
+
+A score and its place in the tile are packed into one number, score * width + (width - 1 - place): its maximum is the
+highest score and, of equal ones, the first place, at one multiplication and one maximum an element.
 """
 
 from __future__ import annotations
@@ -10,8 +13,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-QUERIES, ROWS, WARPS, STAGES = 128, 64, 8, 3
-"""Tile and launch; on sm_90 the accumulators of this tile stay in registers."""
+BEST_ONLY, MORE, LONG = (128, 128, 4, 3), (128, 64, 8, 3), (64, 64, 4, 2)
+"""Tile (queries, rows) and launch (warps, stages) that spill no register: for best rows alone, the fastest of twelve on
+an H100; with second or mutual ones; and for long descriptors, to fit the shared memory and, packed, 32 bits."""
+
+LONG_DIMENSION = 512
+"""Above this, descriptors are long."""
 
 NONE = tl.constexpr(-(1 << 31))
 
@@ -24,11 +31,14 @@ def best_rows(
     segments = len(offsets) - 1
     if not queries or not segments:
         return
+    tile = LONG if dimension > LONG_DIMENSION else MORE if second.numel() or packed.numel() else BEST_ONLY
+    block_q, block_r, warps, stages = tile
     # Tensor cores multiply at least 32 bytes at a time; what is beyond the dimension is masked.
     padded = max(32, triton.next_power_of_2(dimension))
-    match_kernel[(triton.cdiv(queries, QUERIES), segments)](
+    match_kernel[(triton.cdiv(queries, block_q), segments)](
         query, reference, offsets, best, row, second, packed, queries, dimension,
-        second.numel() > 0, packed.numel() > 0, padded, QUERIES, ROWS, num_warps=WARPS, num_stages=STAGES,
+        second.numel() > 0, packed.numel() > 0, padded, block_q, block_r,
+        block_q.bit_length() - 1, block_r.bit_length() - 1, num_warps=warps, num_stages=stages,
     )  # fmt: skip
 
 
@@ -42,17 +52,20 @@ def match_kernel(
     second,
     packed,
     queries,
-    dimension,
+    dimension: tl.constexpr,
     with_second: tl.constexpr,
     with_mutual: tl.constexpr,
     padded: tl.constexpr,
     block_q: tl.constexpr,
     block_r: tl.constexpr,
+    shift_q: tl.constexpr,
+    shift_r: tl.constexpr,
 ):
     """One tile of queries against one reference."""
     # 64-bit: queries * segments may exceed 2^31.
     segment = tl.program_id(1).to(tl.int64)
-    q = tl.program_id(0).to(tl.int64) * block_q + tl.arange(0, block_q)
+    tile = tl.program_id(0).to(tl.int64) * block_q
+    q = tile + tl.arange(0, block_q)
     d = tl.arange(0, padded)
     real = q < queries
     own = tl.load(query + q[:, None] * dimension + d[None], real[:, None] & (d < dimension)[None], other=0)
@@ -60,28 +73,30 @@ def match_kernel(
     high = tl.full([block_q], NONE, tl.int32)
     low = tl.full([block_q], NONE, tl.int32)
     where = tl.full([block_q], -1, tl.int32)
+    place_r, place_q = tl.arange(0, block_r), tl.arange(0, block_q)
     for first in range(start, stop, block_r):
-        r = first + tl.arange(0, block_r)
-        there = r < stop
-        rows = tl.load(
-            reference + r[None].to(tl.int64) * dimension + d[:, None], there[None] & (d < dimension)[:, None], other=0
-        )
+        there = first + place_r < stop
+        # Beyond the end the last row comes again, which its first place beats: so no score has to be masked.
+        r = tl.minimum(first + place_r, stop - 1)
+        at = reference + r[None].to(tl.int64) * dimension + d[:, None]
+        rows = tl.load(at, (d < dimension)[:, None], other=0)
         score = tl.dot(own, rows, out_dtype=tl.int32)
-        score = tl.where(there[None], score, NONE)
-        top = tl.max(score, 1)
-        # The first row that reaches the maximum: a custom reduction of pairs is slower.
-        at = tl.min(tl.where(score == top[:, None], r[None].to(tl.int32), 0x7FFFFFFF), 1)
+        along = score * block_r + (block_r - 1 - place_r)[None]
+        top = tl.max(along, 1)
+        found = top >> shift_r  # without the place
         if with_second:
-            rest = tl.max(tl.where(r[None].to(tl.int32) == at[:, None], NONE, score), 1)
-            low = tl.maximum(tl.maximum(low, rest), tl.minimum(high, top))
-        where = tl.where(top > high, at, where)
-        high = tl.maximum(high, top)
+            along = tl.where(there[None], along, NONE)
+            rest = tl.max(tl.where(along == top[:, None], NONE, along), 1)
+            rest = tl.where(rest == NONE, NONE, rest >> shift_r)
+            low = tl.maximum(tl.maximum(low, rest), tl.minimum(high, found))
+        where = tl.where(found > high, (first + (block_r - 1 - (top & (block_r - 1)))).to(tl.int32), where)
+        high = tl.maximum(high, found)
         if with_mutual:
-            score = tl.where(real[:, None], score, NONE)
-            reach = tl.max(score, 0)
-            who = tl.min(tl.where(score == reach[None], q[:, None].to(tl.int32), 0x7FFFFFFF), 0)
-            offer = (reach.to(tl.int64) << 32) | (0xFFFFFFFF - who.to(tl.int64))
-            tl.atomic_max(packed + r, offer, there)
+            down = tl.where(real[:, None], score * block_q + (block_q - 1 - place_q)[:, None], NONE)
+            reach = tl.max(down, 0)
+            # Of equal queries the lowest wins: it is counted from above.
+            who = 0xFFFFFFFF - (tile + block_q - 1) + (reach & (block_q - 1)).to(tl.int64)
+            tl.atomic_max(packed + r, ((reach >> shift_q).to(tl.int64) << 32) | who, there)
     out = segment * queries + q
     tl.store(best + out, high, real)
     tl.store(row + out, where, real)

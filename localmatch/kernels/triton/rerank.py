@@ -1,6 +1,8 @@
-"""rerank_topk's scores in Triton: the rows of a query's candidates are gathered and multiplied, and never stored.
+"""rerank_topk in Triton: candidates of a query are gathered, multiplied and sorted out, and only the best are stored.
 
 score[q, c] = sum over d of query[q, d] * table[candidates[q, c], d]
+
+A program takes a block of rows of one query: of its candidates or, with offsets, of one of its runs.
 """
 
 from __future__ import annotations
@@ -9,33 +11,84 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-CANDIDATES, WARPS = 32, 4
-"""Candidates a program, and launch."""
+ROWS, ROWS_OF_WARP = 256, 128
+"""Most rows a program, and how many a warp takes: more warps wait for each other at every maximum."""
 
 NONE = tl.constexpr(-(1 << 31))
+COLUMNS = tl.constexpr(16)
 
 
-def score_candidates(query: Tensor, candidates: Tensor, table: Tensor, score: Tensor) -> None:
-    """Fill `score` (Q, C)."""
-    queries, width = candidates.shape
-    if not queries or not width:
+def block_of(rows: int) -> int:
+    """How many of so many rows a program takes."""
+    return min(ROWS, max(16, int(triton.next_power_of_2(rows))))
+
+
+def warps_of(block: int) -> int:
+    """Warps of a program of so many rows."""
+    return max(1, block // ROWS_OF_WARP)
+
+
+def best_of_blocks(
+    query: Tensor, candidates: Tensor, table: Tensor, offsets: Tensor | None, longest: int, score: Tensor, row: Tensor
+) -> None:
+    """Fill the best of each block, `score` and `row` (Q, runs, blocks, k), best first.
+
+    Args:
+        query, candidates, table, offsets: As in `rerank_topk`.
+        longest: Rows of the longest run; without offsets, of all candidates.
+        score, row: `NONE` and -1 where a block has fewer rows.
+    """
+    queries, runs, blocks, k = score.shape
+    if not score.numel():
         return
-    dimension = query.shape[1]
-    rerank_kernel[(queries, triton.cdiv(width, CANDIDATES))](
-        query, candidates, table, score, width, dimension, triton.next_power_of_2(dimension), CANDIDATES,
-        num_warps=WARPS,
+    dimension, block = query.shape[1], block_of(longest)
+    starts, count = (candidates, len(table)) if offsets is None else (offsets, len(offsets) - 1)
+    rerank_kernel[(queries, runs, blocks)](
+        query, candidates, table, starts, score, row, longest, candidates.shape[1], count, dimension, k,
+        offsets is not None, max(32, triton.next_power_of_2(dimension)), block, num_warps=warps_of(block),
     )  # fmt: skip
 
 
 @triton.jit
-def rerank_kernel(query, candidates, table, score, width, dimension, padded: tl.constexpr, block_c: tl.constexpr):
-    """Some candidates of one query."""
+def rerank_kernel(
+    query,
+    candidates,
+    table,
+    offsets,
+    score,
+    row,
+    longest,
+    width,
+    count,
+    dimension: tl.constexpr,
+    k: tl.constexpr,
+    with_runs: tl.constexpr,
+    padded: tl.constexpr,
+    block: tl.constexpr,
+):
+    """A block of rows of one query."""
     q = tl.program_id(0).to(tl.int64)
-    c = tl.program_id(1) * block_c + tl.arange(0, block_c)
+    step = tl.program_id(2) * block + tl.arange(0, block)
     d = tl.arange(0, padded)
-    row = tl.load(candidates + q * width + c, c < width, other=-1).to(tl.int64)
-    there = row >= 0
-    own = tl.load(query + q * dimension + d, d < dimension, other=0).to(tl.int32)
-    other = tl.load(table + row[:, None] * dimension + d[None], there[:, None] & (d < dimension)[None], other=0)
-    total = tl.sum(other.to(tl.int32) * own[None], 1)
-    tl.store(score + q * width + c, tl.where(there, total, NONE), c < width)
+    if with_runs:
+        run = tl.load(candidates + q * width + tl.program_id(1)).to(tl.int64)
+        known = (run >= 0) & (run < count)
+        start, stop = tl.load(offsets + run, known, other=0), tl.load(offsets + run + 1, known, other=0)
+        rows = start + step
+        there = rows < stop
+    else:
+        rows = tl.load(candidates + q * width + step, step < longest, other=-1).to(tl.int64)
+        there = (rows >= 0) & (rows < count)
+    own = tl.load(query + q * dimension + d, d < dimension, other=0)
+    other = tl.load(table + rows[:, None] * dimension + d[None], there[:, None] & (d < dimension)[None], other=0)
+    # Tensor cores multiply by at least so many columns: all are the query.
+    total = tl.max(tl.dot(other, tl.broadcast_to(own[:, None], (padded, COLUMNS)), out_dtype=tl.int32), 1)
+    # Score in the upper half; in the lower one the row, counted from above so that the lowest of equal ones wins.
+    packed = tl.where(there, (total.to(tl.int64) << 32) | (0x7FFFFFFF - rows), -(1 << 63))
+    out = ((q * tl.num_programs(1) + tl.program_id(1)) * tl.num_programs(2) + tl.program_id(2)) * k
+    for rank in range(k):
+        top = tl.max(packed, 0)
+        found = (top >> 32).to(tl.int32)
+        tl.store(score + out + rank, found)
+        tl.store(row + out + rank, tl.where(found == NONE, -1, 0x7FFFFFFF - (top & 0xFFFFFFFF)).to(tl.int32))
+        packed = tl.where(packed == top, -(1 << 63), packed)
