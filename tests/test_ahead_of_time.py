@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+SHARED_BYTES = {"sm_80": 163 << 10, "sm_90": 227 << 10, "sm_100": 227 << 10, "sm_120": 99 << 10, "gfx942": 64 << 10}
+"""What a block may have at most, from the vendors' tables."""
 GOLDEN = ROOT / "benchmarks" / "results" / "triton_aot.json"
 
 
@@ -32,6 +34,7 @@ def test_triton_kernels_compile_as_recorded(tmp_path: Path) -> None:
     for name, targets in found["kernels"].items():
         for target, record in targets.items():
             assert record["spilled_bytes"] == 0, (name, target)
+            assert record["shared_bytes"] <= SHARED_BYTES[target], (name, target)
             assert bool(record["matrix"]) == name.startswith(("match", "rerank")), (name, target)
     if found["triton"] == golden["triton"]:
         assert found["kernels"] == golden["kernels"], (

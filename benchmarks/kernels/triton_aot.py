@@ -2,8 +2,9 @@
 
     python -m benchmarks.kernels.triton_aot --out benchmarks/results/triton_aot.json
 
-Registers, bytes of spilled registers, and matrix instructions, read from the machine code. The result file is the
-golden record that a test compares with: a kernel that spills or loses its matrix instructions is seen at once.
+Registers, bytes of spilled registers and of shared memory, and matrix instructions, read from the machine code. The
+result file is the golden record that a test compares with: a kernel that spills or loses its matrix instructions is
+seen at once.
 """
 
 from __future__ import annotations
@@ -39,38 +40,50 @@ MATRIX_INSTRUCTIONS = ("IMMA", "IGMMA", "QGMMA", "UTCIMMA", "UTCQMMA", "OMMA", "
 """Of int8 or, where a GPU has none, of what the compiler takes instead, by the names in machine code."""
 
 
-def kernels() -> Iterator[tuple[str, Callable[..., Any], dict[str, str], dict[str, int], dict[str, int]]]:
-    """(name, kernel, types of its arguments, constants, options) of every form that the library launches."""
-    int8, int32, int64 = "*i8", "*i32", "*i64"
+Kernel = tuple[str, Callable[..., Any], dict[str, str], dict[str, int], dict[str, int]]
+"""Name, kernel, types of its arguments, constants, options."""
+
+INT8, INT32, INT64 = "*i8", "*i32", "*i64"
+
+
+def kernels() -> Iterator[Kernel]:
+    """Every form that the library launches."""
+    for dimension in (64, 128, 256, 1024):
+        yield from _match(dimension)
+        yield from _rerank(dimension)
     for dimension in (64, 128):
-        for second, mutual in ((0, 0), (1, 1)):
-            types = {
-                "query": int8, "reference": int8, "offsets": int64, "best": int32, "row": int32, "second": int32,
-                "packed": int64, "queries": "i32",
-            }  # fmt: skip
-            block_q, block_r, warps, stages = match.MORE if second else match.BEST_ONLY
-            constants = {
-                "dimension": dimension, "with_second": second, "with_mutual": mutual, "padded": dimension,
-                "block_q": block_q, "block_r": block_r, "shift_q": block_q.bit_length() - 1,
-                "shift_r": block_r.bit_length() - 1,
-            }  # fmt: skip
-            options = {"num_warps": warps, "num_stages": stages}
-            yield f"match {dimension}" + " second mutual" * second, match.match_kernel, types, constants, options
-        for runs in (0, 1):
-            types = {"query": int8, "candidates": int32, "table": int8, "offsets": int64, "score": int32, "row": int32}
-            types |= {"longest": "i32", "width": "i32", "count": "i32"}
-            constants = {"dimension": dimension, "k": 10, "with_runs": runs, "padded": dimension, "block": rerank.ROWS}
-            options = {"num_warps": rerank.warps_of(rerank.ROWS)}
-            yield f"rerank {dimension}" + " runs" * runs, rerank.rerank_kernel, types, constants, options
         sizes = ("height", "width", "dimension", "reference_height", "reference_width", "radius")
-        types = {"query": int8, "reference": int8, "affine": int32, "score": int32, "offset": int32}
+        types = {"query": INT8, "reference": INT8, "affine": INT32, "score": INT32, "offset": INT32}
         types |= dict.fromkeys(sizes, "i32")
         constants = {"padded": dimension, "block": compare.CELLS}
         yield f"compare {dimension}", compare.compare_kernel, types, constants, {"num_warps": compare.WARPS}
 
 
+def _match(dimension: int) -> Iterator[Kernel]:
+    types = {"query": INT8, "reference": INT8, "offsets": INT64, "best": INT32, "row": INT32, "second": INT32}
+    types |= {"packed": INT64, "queries": "i32"}
+    for more in (0, 1):
+        block_q, block_r, warps, stages = match.tile_of(dimension, bool(more))
+        constants = {
+            "dimension": dimension, "with_second": more, "with_mutual": more, "padded": dimension, "block_q": block_q,
+            "block_r": block_r, "shift_q": block_q.bit_length() - 1, "shift_r": block_r.bit_length() - 1,
+        }  # fmt: skip
+        options = {"num_warps": warps, "num_stages": stages}
+        yield f"match {dimension}" + " second mutual" * more, match.match_kernel, types, constants, options
+
+
+def _rerank(dimension: int) -> Iterator[Kernel]:
+    types = {"query": INT8, "candidates": INT32, "table": INT8, "offsets": INT64, "score": INT32, "row": INT32}
+    types |= {"longest": "i32", "width": "i32", "count": "i32"}
+    block = rerank.block_of(rerank.ROWS, dimension)
+    for runs in (0, 1):
+        constants = {"dimension": dimension, "k": 10, "with_runs": runs, "padded": dimension, "block": block}
+        options = {"num_warps": rerank.warps_of(block, dimension)}
+        yield f"rerank {dimension}" + " runs" * runs, rerank.rerank_kernel, types, constants, options
+
+
 def compile_all(targets: list[str]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Kernel -> target -> registers, spills and matrix instructions."""
+    """Kernel -> target -> registers, spills, matrix instructions and shared memory."""
     record: dict[str, dict[str, dict[str, Any]]] = {}
     for name, kernel, types, constants, options in kernels():
         record[name] = {}
@@ -84,7 +97,8 @@ def compile_all(targets: list[str]) -> dict[str, dict[str, dict[str, Any]]]:
             signature = types | dict.fromkeys(constants, "constexpr")
             source = ASTSource(kernel, signature, constants, attributes)
             compiled = triton.compile(source, target=TARGETS[target], options=options)
-            record[name][target] = _read_cuda(compiled) if target.startswith("sm") else _read_amd(compiled)
+            read = _read_cuda if target.startswith("sm") else _read_amd
+            record[name][target] = read(compiled) | {"shared_bytes": compiled.metadata.shared}
     return record
 
 

@@ -1,29 +1,18 @@
 /* vote_topk on a GPU: one block a group, a thread each bin of each vote. The definition is localmatch/kernels/vote.py.
  *
- * A group's bins are a hash table, in shared memory where they fit. Votes of one patch are a linked list: a
- * vote counts in a bin unless a heavier one of its list is in that bin, too. Lists and tables fill in any order, but sums
- * and maxima of integers do not depend on it, so results are the same bits every time.
+ * A group's table is in shared memory where it fits. A vote counts in a bin unless a heavier one of its patch's list is in
+ * that bin, too. Lists and tables fill in any order, but sums and maxima of integers do not depend on it, so results are
+ * the same bits every time.
  */
-#include <limits.h>
-
-#include "launch.h"
+#include "vote_table.h"
 
 namespace {
 
-constexpr int kThreads = 128, kMostThreads = 512, kBlocks = 8, kOverlap = 4, kBins = 2 * kOverlap, kNeighbours = 26;
-/* Slots a vote, so that tables are half full at most. */
-constexpr int kBinSlots = 2 * kBins, kPatchSlots = 2;
-/* Scratch memory of a vote: three words a slot of its bins, and 32-bit numbers. Python allocates as much. */
-constexpr int kWords = 3 * kBinSlots + (2 * kBins + 2 * kPatchSlots + 4) / 2;
+constexpr int kThreads = 128, kMostThreads = 512, kBlocks = 8, kNeighbours = 26;
 /* Votes of a small group; and what blocks have of shared memory besides the votes of theirs. */
 constexpr int kSmall = 24, kStaticBytes = 3 << 10;
-/* Slots of a group are numbered in 32 bits. */
-constexpr int kMostVotes = INT32_MAX / kBinSlots;
 constexpr int kCoordinateBits = 24, kLevels = 16;
 constexpr int64_t kCoordinateBias = (int64_t)1 << (kCoordinateBits - 1);
-
-typedef unsigned long long Word;
-constexpr Word kEmpty = ~0ull;
 
 struct Votes {
     const int64_t *offsets;
@@ -32,69 +21,6 @@ struct Votes {
     const int32_t *query_xy, *reference_xy, *level, *weight, *inverse_ratio;
     int32_t half_bin;
 };
-
-/* Votes of the same patch: `owner` of each is the first that came, from which `next` leads through all. */
-struct Chains {
-    int32_t *owner, *next, *heads;
-};
-
-/* What a block keeps of its group; votes and slots are numbered from 0 within it. */
-struct Group {
-    int64_t first;
-    int32_t votes;
-    Word *key, *by_query, *by_reference;
-    int32_t *slots; /* [votes, 8] of each vote's bins, -1 below the lowest level */
-    int32_t *peaks; /* slots of the peaks, at most as many as bins */
-    Chains query, reference;
-};
-
-__device__ Group laid_out(int64_t first, int32_t votes, Word *words) {
-    const int64_t slots = kBinSlots * (int64_t)votes;
-    int32_t *numbers = (int32_t *)(words + 3 * slots);
-    int32_t *query = numbers + slots, *reference = query + (kPatchSlots + 2) * (int64_t)votes;
-    return {first,   votes,
-            words,   words + slots,
-            words + 2 * slots,
-            numbers, numbers + slots / 2,
-            {query, query + votes, query + 2 * (int64_t)votes},
-            {reference, reference + votes, reference + 2 * (int64_t)votes}};
-}
-
-__device__ int32_t home(Word key, int32_t capacity) {
-    const uint32_t hash = ((uint32_t)key ^ (uint32_t)(key >> 29)) * 0x9e3779b1u;
-    return (int32_t)(((Word)hash * (uint32_t)capacity) >> 32);
-}
-
-__device__ int32_t insert(Word *keys, int32_t capacity, Word key) {
-    int32_t at = home(key, capacity);
-    for (;; at = at + 1 < capacity ? at + 1 : 0) {
-        const Word seen = atomicCAS(keys + at, kEmpty, key);
-        if (seen == kEmpty || seen == key) return at;
-    }
-}
-
-/* The slot of a key, -1 where nobody voted for it. */
-__device__ int32_t find(const Word *keys, int32_t capacity, Word key) {
-    int32_t at = home(key, capacity);
-    while (keys[at] != key) {
-        if (keys[at] == kEmpty) return -1;
-        at = at + 1 < capacity ? at + 1 : 0;
-    }
-    return at;
-}
-
-template <class Patch>
-__device__ void chain(const Patch *patch, int32_t vote, int32_t votes, const Chains &c) {
-    const int32_t capacity = kPatchSlots * votes;
-    int32_t at = home((Word)patch[vote], capacity);
-    for (;; at = at + 1 < capacity ? at + 1 : 0) {
-        const int32_t seen = atomicCAS(c.heads + at, -1, vote);
-        if (seen >= 0 && patch[seen] != patch[vote]) continue;
-        c.owner[vote] = seen < 0 ? vote : seen;
-        if (seen >= 0) c.next[vote] = atomicExch(c.next + seen, vote);
-        return;
-    }
-}
 
 __device__ int32_t floor_div(int32_t value, int32_t divisor) {
     return value / divisor - (value % divisor != 0 && value < 0);

@@ -155,7 +155,7 @@ def on_triton(
     longest = candidates.shape[1] if offsets is None else int(offsets.diff().max()) if len(offsets) > 1 else 0
     if not longest or not runs or not k:
         return _unpacked(query.new_empty((len(query), 0), dtype=torch.int64), k)
-    block = block_of(longest)
+    block = block_of(longest, query.shape[1])
     shape = (len(query), runs, -(-longest // block), min(k, block))
     score, row = (query.new_empty(shape, dtype=torch.int32) for _ in range(2))
     best_of_blocks(query, candidates, table, offsets, longest, score, row)

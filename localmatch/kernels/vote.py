@@ -32,7 +32,7 @@ LEVELS = 16
 BACKENDS = ("cuda", "cpp", "torch")
 
 WORDS_OF_VOTE = 60
-"""What the CUDA form keeps of a vote, in words of 64 bits: see csrc/cuda/vote_topk.cu."""
+"""What the CUDA form keeps of a vote, in words of 64 bits: see csrc/cuda/vote_table.h."""
 
 
 class Votes(NamedTuple):

@@ -13,14 +13,21 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-BEST_ONLY, MORE, LONG = (128, 128, 4, 3), (128, 64, 8, 3), (64, 64, 4, 2)
-"""Tile (queries, rows) and launch (warps, stages) that spill no register: for best rows alone, the fastest of twelve on
-an H100; with second or mutual ones; and for long descriptors, to fit the shared memory and, packed, 32 bits."""
+BEST_ONLY, MORE = (128, 128, 4, 3), (128, 64, 8, 3)
+"""Tile (queries, rows) and launch (warps, stages): the fastest of twelve on an H100 for best rows alone; and one that
+spills no register where second or mutual ones are asked for, too."""
 
-LONG_DIMENSION = 512
-"""Above this, descriptors are long."""
+LONG, LONGEST = (128, 64, 8, 2), (32, 32, 4, 1)
+"""The same above 128 and above 256 dimensions, to fit the shared memory of every GPU and, packed, 32 bits."""
 
 NONE = tl.constexpr(-(1 << 31))
+
+
+def tile_of(dimension: int, more: bool) -> tuple[int, int, int, int]:
+    """Tile and launch by dimension, and whether second or mutual rows are asked for."""
+    if dimension > 128:
+        return LONG if dimension <= 256 else LONGEST
+    return MORE if more else BEST_ONLY
 
 
 def best_rows(
@@ -31,8 +38,7 @@ def best_rows(
     segments = len(offsets) - 1
     if not queries or not segments:
         return
-    tile = LONG if dimension > LONG_DIMENSION else MORE if second.numel() or packed.numel() else BEST_ONLY
-    block_q, block_r, warps, stages = tile
+    block_q, block_r, warps, stages = tile_of(dimension, second.numel() > 0 or packed.numel() > 0)
     # Tensor cores multiply at least 32 bytes at a time; what is beyond the dimension is masked.
     padded = max(32, triton.next_power_of_2(dimension))
     match_kernel[(triton.cdiv(queries, block_q), segments)](

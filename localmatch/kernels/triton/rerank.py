@@ -11,21 +11,29 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-ROWS, ROWS_OF_WARP = 256, 128
-"""Most rows a program, and how many a warp takes: more warps wait for each other at every maximum."""
+ROWS, BYTES = 256, 1 << 15
+"""Most rows a program, and bytes of them."""
+
+ROWS_OF_WARP, BYTES_OF_WARP = 128, 1 << 14
+"""More spill registers; with fewer, more warps wait for each other at every maximum."""
 
 NONE = tl.constexpr(-(1 << 31))
 COLUMNS = tl.constexpr(16)
 
 
-def block_of(rows: int) -> int:
+def padded_of(dimension: int) -> int:
+    """Components that are multiplied: tensor cores take at least 32, and what is beyond the dimension is masked."""
+    return max(32, int(triton.next_power_of_2(dimension)))
+
+
+def block_of(rows: int, dimension: int) -> int:
     """How many of so many rows a program takes."""
-    return min(ROWS, max(16, int(triton.next_power_of_2(rows))))
+    return min(ROWS, BYTES // padded_of(dimension), max(16, int(triton.next_power_of_2(rows))))
 
 
-def warps_of(block: int) -> int:
+def warps_of(block: int, dimension: int) -> int:
     """Warps of a program of so many rows."""
-    return max(1, block // ROWS_OF_WARP)
+    return max(1, block // ROWS_OF_WARP, block * padded_of(dimension) // BYTES_OF_WARP)
 
 
 def best_of_blocks(
@@ -41,11 +49,11 @@ def best_of_blocks(
     queries, runs, blocks, k = score.shape
     if not score.numel():
         return
-    dimension, block = query.shape[1], block_of(longest)
+    dimension, block = query.shape[1], block_of(longest, query.shape[1])
     starts, count = (candidates, len(table)) if offsets is None else (offsets, len(offsets) - 1)
     rerank_kernel[(queries, runs, blocks)](
         query, candidates, table, starts, score, row, longest, candidates.shape[1], count, dimension, k,
-        offsets is not None, max(32, triton.next_power_of_2(dimension)), block, num_warps=warps_of(block),
+        offsets is not None, padded_of(dimension), block, num_warps=warps_of(block, dimension),
     )  # fmt: skip
 
 
