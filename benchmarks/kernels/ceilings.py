@@ -22,14 +22,16 @@ def measure(threads: int) -> Device:
     """What so many threads of this CPU reach at most.
 
     Raises:
-        RuntimeError: The CPU has no AVX-512 VNNI, whose peak is what the int8 kernels are judged by.
+        RuntimeError: The CPU has neither AVX-512 VNNI nor AVX2, whose peaks are what the kernels are judged by.
     """
-    if library.ISAS[library.isa()] != "avx512":
-        raise RuntimeError(f"expected a CPU with AVX-512 VNNI, this one has {library.ISAS[library.isa()]}")
+    isa = library.ISAS[library.isa()]
+    if isa not in ("avx512", "avx2"):
+        raise RuntimeError(f"expected a CPU with AVX-512 VNNI or AVX2, this one has {isa}: add its peak to peak.cpp")
     with tempfile.TemporaryDirectory() as folder:
         built = Path(folder) / "peak.so"
         source = Path(__file__).with_name("peak.cpp")
-        subprocess.run(["g++", "-O2", "-fPIC", "-shared", "-o", str(built), str(source)], check=True)
+        flags = ["-O2", "-fPIC", "-shared", *(["-DAVX2"] if isa == "avx2" else [])]
+        subprocess.run(["g++", *flags, "-o", str(built), str(source)], check=True)
         peak = ctypes.CDLL(str(built))
         rates = {kind: _rate(getattr(peak, f"peak_{kind}"), threads) for kind in ("int8", "float32", "int32")}
     return Device(f"this CPU, {threads} threads", rates, _bandwidth(threads))
