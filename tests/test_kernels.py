@@ -23,6 +23,7 @@ from localmatch.errors import BackendError
 from localmatch.kernels import (
     backends,
     compare_maps,
+    dispatch,
     library,
     local_zncc,
     match_topk,
@@ -393,7 +394,7 @@ def test_cuda_kernels_in_emulation(case, size, emulated, monkeypatch) -> None:
     monkeypatch.setattr("localmatch.kernels.library._open", lambda name: emulated)
     if case.op is vote_topk:
         *columns, half_bin, peaks = arguments
-        longest = int(columns[0].diff().max()) if len(columns[0]) > 1 else 0
+        longest = dispatch.check_offsets(columns[0], len(columns[1]))
         arguments = Votes(longest, *columns), half_bin, peaks
     if case.op is splat_evidence:
         *columns, extent = arguments

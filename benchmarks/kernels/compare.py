@@ -41,7 +41,6 @@ def cases(small: bool) -> Iterator[Case]:
             BACKENDS,
             {name: partial(form, radius=radius) for name, form in forms.items()},
             lambda own, other: bool((own[0][0].float() == other).all()),
-            {name: partial(form, radius=radius) for name, form in forms.items()},
         )
 
 

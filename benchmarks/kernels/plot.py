@@ -46,8 +46,8 @@ def draw(records: list[dict[str, Any]], out: Path) -> None:
 
 def table(records: list[dict[str, Any]]) -> str:
     """Markdown."""
-    if any("busy_s" in record for record in records):
-        return _gpu_table([record for record in records if "busy_s" in record])
+    if all("busy_s" in record for record in records):
+        return _gpu_table(records)
     kinds = list(COLOURS)
     lines = [f"| case | threads | ms | of floor | {' | '.join(kinds)} |", "|---|--:|--:|--:|" + "--:|" * len(kinds)]
     for record in records:

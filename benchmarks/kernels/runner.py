@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,9 @@ from localmatch.kernels.cost import Device
 ROUNDS, LEAST_SECONDS, MOST_SECONDS = 7, 0.05, 4.0
 """Rounds in which all forms take turns; a form runs so often in a round that it takes the second; no form starts a
 round after it had the third in all."""
+
+ON_GPU = ("eager", "compiled")
+"""Kinds of baselines that run on a GPU: the other libraries are for the CPU."""
 
 PROFILED = 20
 """Calls whose time on the GPU is summed."""
@@ -41,7 +44,7 @@ class Case:
         backends: Those that have it.
         baselines: Other forms by name: "eager: ...", "compiled: ..." or the name of another library first.
         same: Whether a result of a baseline is right, given ours.
-        gpu_baselines: The strongest other forms on a GPU.
+        gpu_baselines: Stronger ones on a GPU; None where those of `ON_GPU` are as strong there.
     """
 
     op: str
@@ -52,7 +55,7 @@ class Case:
     backends: tuple[str, ...]
     baselines: Mapping[str, Callable[..., Any]]
     same: Callable[[Any, Any], bool]
-    gpu_baselines: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    gpu_baselines: Mapping[str, Callable[..., Any]] | None = None
 
 
 def run(case: Case, device: Device, where: str, threads: int) -> list[dict[str, Any]]:
@@ -62,7 +65,7 @@ def run(case: Case, device: Device, where: str, threads: int) -> list[dict[str, 
     copies = _copies(tuple(one.to(where) if isinstance(one, Tensor) else one for one in case.arguments))
     live = [one.name for one in backends() if one.live and where in one.devices and one.name in case.backends]
     own: dict[str, Callable[..., Any]] = {name: partial(case.ours, backend=name) for name in live if name != "torch"}
-    elsewhere = case.baselines if where == "cpu" else case.gpu_baselines
+    elsewhere = case.baselines if where == "cpu" else _on_gpu(case)
     forms = {**own, **{f"baseline {name}": form for name, form in elsewhere.items()}}
     results = {name: _on_cpu(form(*copies[0])) for name, form in forms.items()}  # warm-up, and what is checked
     times = _alternate(forms, copies)
@@ -94,6 +97,12 @@ def run(case: Case, device: Device, where: str, threads: int) -> list[dict[str, 
             }
         )
     return records
+
+
+def _on_gpu(case: Case) -> Mapping[str, Callable[..., Any]]:
+    if case.gpu_baselines is not None:
+        return case.gpu_baselines
+    return {name: form for name, form in case.baselines.items() if name.split(":")[0] in ON_GPU}
 
 
 def _on_cpu(result: Any) -> Any:

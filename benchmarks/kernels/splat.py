@@ -38,7 +38,6 @@ def cases(small: bool) -> Iterator[Case]:
             BACKENDS,
             forms,
             lambda own, other: bool(torch.allclose(own[0].float(), other.float(), rtol=1e-4, atol=1.0)),
-            forms,
         )
 
 

@@ -35,5 +35,4 @@ def cases(small: bool) -> Iterator[Case]:
             BACKENDS,
             {"eager: sort and scatter": partial(vote_topk, half_bin=320, peaks=4, backend="torch")},
             lambda own, other: all(torch.equal(a, b) for a, b in zip(own, other, strict=True)),
-            {"eager: sort and scatter": partial(vote_topk, half_bin=320, peaks=4, backend="torch")},
         )

@@ -37,7 +37,6 @@ def cases(small: bool) -> Iterator[Case]:
             BACKENDS,
             {name: partial(form, radius=radius) for name, form in forms.items()},
             lambda own, other: bool(np.allclose(own.numpy() / 16384, np.asarray(other), atol=2e-2)),
-            {name: partial(form, radius=radius) for name, form in forms.items() if form is not _opencv},
         )
 
 

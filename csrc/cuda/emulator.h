@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <thread>
+#include <type_traits>
 #include <vector>
 
 #define __global__
@@ -26,20 +27,16 @@ inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 inline const char *cudaGetErrorString(cudaError_t) { return "emulated"; }
 
 template <class T>
-struct Same {
-    typedef T type;
-};
-template <class T>
-T atomicCAS(T *at, typename Same<T>::type expected, typename Same<T>::type value) {
+T atomicCAS(T *at, std::type_identity_t<T> expected, std::type_identity_t<T> value) {
     __atomic_compare_exchange_n(at, &expected, value, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
     return expected;
 }
 template <class T>
-T atomicAdd(T *at, typename Same<T>::type value) {
+T atomicAdd(T *at, std::type_identity_t<T> value) {
     return __atomic_fetch_add(at, value, __ATOMIC_SEQ_CST);
 }
 template <class T>
-T atomicExch(T *at, typename Same<T>::type value) {
+T atomicExch(T *at, std::type_identity_t<T> value) {
     return __atomic_exchange_n(at, value, __ATOMIC_SEQ_CST);
 }
 

@@ -10,6 +10,8 @@ re-rank with source coding", ICASSP 2011.)
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -67,14 +69,17 @@ def _rerank(
     query: Tensor, candidates: Tensor, table: Tensor, k: int, offsets: Tensor | None, backend: str | None
 ) -> tuple[Tensor, Tensor]:
     """`rerank_topk` as torch sees it."""
-    if offsets is not None:
-        dispatch.check_offsets(offsets, len(table))
+    longest = candidates.shape[1] if offsets is None else dispatch.check_offsets(offsets, len(table))
     count = len(table) if offsets is None else len(offsets) - 1
     if dispatch.on_cpu(candidates) and candidates.numel() and (candidates.max() >= count or candidates.min() < -1):
         raise ValueError(
             f"expected candidates from -1 to {count - 1}, got {int(candidates.min())} to {int(candidates.max())}"
         )
-    form = {"triton": on_triton, "cpp": on_cpp, "torch": on_torch}
+    form: dict[str, Callable[..., tuple[Tensor, Tensor]]] = {
+        "triton": partial(on_triton, longest=longest),
+        "cpp": on_cpp,
+        "torch": on_torch,
+    }
     chosen = form[dispatch.choose(backend, query.device, BACKENDS)]
     offsets = None if offsets is None else offsets.contiguous()
     return chosen(query.contiguous(), candidates.contiguous(), table.contiguous(), k, offsets)
@@ -146,13 +151,15 @@ def on_cpp(
 
 
 def on_triton(
-    query: Tensor, candidates: Tensor, table: Tensor, k: int, offsets: Tensor | None = None
+    query: Tensor, candidates: Tensor, table: Tensor, k: int, offsets: Tensor | None, longest: int
 ) -> tuple[Tensor, Tensor]:
-    """The Triton form: kernels/triton/rerank.py, and a torch sort where a query has several blocks of rows."""
+    """The Triton form: kernels/triton/rerank.py, and a torch sort where a query has several blocks of rows.
+
+    `longest` is how many rows the longest run has or, without offsets, the candidates of a query.
+    """
     from localmatch.kernels.triton.rerank import best_of_blocks, block_of
 
     runs = 1 if offsets is None else candidates.shape[1]
-    longest = candidates.shape[1] if offsets is None else int(offsets.diff().max()) if len(offsets) > 1 else 0
     if not longest or not runs or not k:
         return _unpacked(query.new_empty((len(query), 0), dtype=torch.int64), k)
     block = block_of(longest, query.shape[1])

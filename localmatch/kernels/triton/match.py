@@ -23,6 +23,11 @@ LONG, LONGEST = (128, 64, 8, 2), (32, 32, 4, 1)
 NONE = tl.constexpr(-(1 << 31))
 
 
+def padded_of(dimension: int) -> int:
+    """Components that are multiplied: tensor cores take at least 32, and what is beyond the dimension is masked."""
+    return max(32, int(triton.next_power_of_2(dimension)))
+
+
 def tile_of(dimension: int, more: bool) -> tuple[int, int, int, int]:
     """Tile and launch by dimension, and whether second or mutual rows are asked for."""
     if dimension > 128:
@@ -39,11 +44,9 @@ def best_rows(
     if not queries or not segments:
         return
     block_q, block_r, warps, stages = tile_of(dimension, second.numel() > 0 or packed.numel() > 0)
-    # Tensor cores multiply at least 32 bytes at a time; what is beyond the dimension is masked.
-    padded = max(32, triton.next_power_of_2(dimension))
     match_kernel[(triton.cdiv(queries, block_q), segments)](
         query, reference, offsets, best, row, second, packed, queries, dimension,
-        second.numel() > 0, packed.numel() > 0, padded, block_q, block_r,
+        second.numel() > 0, packed.numel() > 0, padded_of(dimension), block_q, block_r,
         block_q.bit_length() - 1, block_r.bit_length() - 1, num_warps=warps, num_stages=stages,
     )  # fmt: skip
 

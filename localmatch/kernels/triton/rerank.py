@@ -11,6 +11,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from localmatch.kernels.triton.match import padded_of
+
 ROWS, BYTES = 256, 1 << 15
 """Most rows a program, and bytes of them."""
 
@@ -19,11 +21,6 @@ ROWS_OF_WARP, BYTES_OF_WARP = 128, 1 << 14
 
 NONE = tl.constexpr(-(1 << 31))
 COLUMNS = tl.constexpr(16)
-
-
-def padded_of(dimension: int) -> int:
-    """Components that are multiplied: tensor cores take at least 32, and what is beyond the dimension is masked."""
-    return max(32, int(triton.next_power_of_2(dimension)))
 
 
 def block_of(rows: int, dimension: int) -> int:
