@@ -38,8 +38,8 @@ RIGHT_ANGLES = 4
 SCREEN_PASS = 0.35
 """Alignments whose first look shows less similarity are dropped."""
 
-PIXEL_CORRELATION = 0.75
-"""Mean correlation of a region's pixels from which it is a copy of pixels and not only of structure."""
+PIXEL_CORRELATION = 0.92
+"""Correlation in the core of a region from which it is a copy of pixels and not only of structure."""
 
 ReadLevels = Callable[[int], list[Level] | None]
 """Gives the pyramid of a reference by its number; None where the image cannot be read any more."""

@@ -193,13 +193,15 @@ class Verified:
         evidence: (H, W) float32 in [0, 1], calibrated, that a pixel shows what the aligned reference shows.
         registered: (L, H, W) float32 in [0, 1], whether it is in exact register, judged on L levels; where there is a
             flow, whether it is the same, judged on one.
-        correlation: (H, W) float32 in [-1, 1], correlation with the aligned reference; 0 where that is unknown.
+        correlation: (L, H, W) float32 in [-1, 1], correlation with the aligned reference, on L levels.
+        contrast: (L, H, W) float32 in [0, 1), how much of the query there was to correlate.
     """
 
     mapping: Mapping
     evidence: NDArray[np.float32]
     registered: NDArray[np.float32]
     correlation: NDArray[np.float32]
+    contrast: NDArray[np.float32]
 
 
 @dataclass(frozen=True)

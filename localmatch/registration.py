@@ -16,6 +16,7 @@ from localmatch.geometry import Affine, compose, invert, level_frame
 from localmatch.kernels import local_zncc
 from localmatch.kernels.zncc import ONE
 from localmatch.records import Level, Mapping
+from localmatch.structure import contrast
 from localmatch.views import View
 from localmatch.warping import normalised, warp
 
@@ -31,8 +32,9 @@ BLURS, SHARPER, MEAN_SIGMA = (0.7, 1.0, 1.4, 2.0, 2.8), 1.1, 4.0
 """Where copy or reference is sharper than the other by more than the factor, it is blurred by these sigmas in level
 pixels until it is not. Sharpness: energy of gradients over that of what differs from a mean of the last sigma."""
 
-CORRELATED_FROM, CORRELATED_RADIUS = 0, 5
-"""Pixels are correlated on the finest level from this index on, in windows of this radius in level pixels."""
+CORRELATION_LEVELS, CORRELATION_RADIUS = (0, 1), 5
+"""Pixels are correlated on the finest level from each of these indices on, in windows of this radius in level pixels:
+the second sees less of noise and JPEG."""
 
 ECC_SHORT_SIDE, ECC_ROUNDS, ECC_PIXELS = 600, 40, 200
 """The alignment is refined on a level of at most this short side, in so many rounds, on so many pixels at least."""
@@ -179,11 +181,22 @@ def displacement(
     return np.dstack([u, v]), unexplained
 
 
-def correlation(view: View, reference: list[Level], mapping: Mapping) -> NDArray[np.float32]:
-    """How well the pixels of a view correlate with the aligned reference, brightness and contrast apart, (h, w)."""
-    (level,) = view.finest(CORRELATED_FROM, 1)
-    warped, inside = warp(reference, level, mapping)
-    own, other = ((one * 255).round().clip(0, 255).astype(np.uint8) for one in (level.gray.numpy(), warped))
-    images = torch.from_numpy(own), torch.from_numpy(other)
-    found = local_zncc(*images, torch.from_numpy(inside), CORRELATED_RADIUS)
-    return view.resample(found.numpy().astype(np.float32) / np.float32(ONE), level)
+def correlation(
+    view: View, reference: list[Level], mapping: Mapping
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """How well the pixels of a view correlate with the aligned reference, brightness and contrast apart.
+
+    Returns:
+        correlation: (L, h, w) float32 in [-1, 1], on each of `CORRELATION_LEVELS`.
+        contrast: (L, h, w) float32 in [0, 1), of the same windows of the view: where they are flat, 0 is no difference.
+    """
+    correlations, contrasts = [], []
+    for first in CORRELATION_LEVELS:
+        (level,) = view.finest(first, 1)
+        warped, inside = warp(reference, level, mapping)
+        own, other = ((one * 255).round().clip(0, 255).astype(np.uint8) for one in (level.gray.numpy(), warped))
+        images = torch.from_numpy(own), torch.from_numpy(other)
+        found = local_zncc(*images, torch.from_numpy(inside), CORRELATION_RADIUS)
+        correlations.append(view.resample(found.numpy().astype(np.float32) / np.float32(ONE), level))
+        contrasts.append(view.resample(contrast(level.gray.numpy(), 2 * CORRELATION_RADIUS + 1), level))
+    return np.stack(correlations), np.stack(contrasts)

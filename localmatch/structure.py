@@ -29,14 +29,19 @@ def structure(gray: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[n
             drawings share: support times the roundness of the structure tensor, 4 det / trace^2 (Foerstner and
             Guelch, 1987).
     """
-    shifted = torch.from_numpy(gray)[None, None] - 0.5
-    mean, square = box_mean(torch.cat([shifted, shifted * shifted], 1), CONTRAST_WINDOW)[0].numpy()
-    variance = (square - mean * mean).clip(0)
-    support = variance / (variance + HALF_CONTRAST**2)
+    support = contrast(gray, CONTRAST_WINDOW)
     dx, dy = (cv2.Sobel(gray, cv2.CV_32F, *order, ksize=3) / 8 for order in ((1, 0), (0, 1)))
     xx, yy, xy = (cv2.GaussianBlur(one, (0, 0), ROUNDNESS_WINDOW) for one in (dx * dx, dy * dy, dx * dy))
     roundness = 4 * (xx * yy - xy * xy) / (np.square(xx + yy) + 1e-12)
-    return np.asarray(support, np.float32), np.asarray(support * roundness.clip(0), np.float32)
+    return support, np.asarray(support * roundness.clip(0), np.float32)
+
+
+def contrast(gray: NDArray[np.float32], window: int) -> NDArray[np.float32]:
+    """Local contrast of an image (h, w), 0 where it is flat to nearly 1, in square windows of this odd side."""
+    shifted = torch.from_numpy(gray)[None, None] - 0.5
+    mean, square = box_mean(torch.cat([shifted, shifted * shifted], 1), window)[0].numpy()
+    variance = (square - mean * mean).clip(0)
+    return np.asarray(variance / (variance + HALF_CONTRAST**2), np.float32)
 
 
 def texture(distinct: NDArray[np.float32]) -> NDArray[np.float32]:

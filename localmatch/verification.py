@@ -58,8 +58,8 @@ BENT = 0.6
 TEXTURED = 128.0
 """A flow is tried where what looks alike holds so many pixels of texture; without, it would be no evidence."""
 
-UNKNOWN_REGISTER = 0.7
-"""Share of exact register taken for a reference that cannot be read any more."""
+UNKNOWN_REGISTER, UNKNOWN_CORRELATION = 0.7, 0.9
+"""Share of exact register, and correlation, taken for a reference that cannot be read any more."""
 
 
 def screen(network: DescriptorNet, encoded: Encoded, reference: list[Level], alignment: Alignment) -> float:
@@ -95,11 +95,13 @@ def verify(
         out[..., *view.slices] = part
         return out
 
+    correlated, contrast = correlation(view, reference, mapping)
     return Verified(
         mapping,
         evidence=whole(_compare(network, view, reference, mapping)),
         registered=whole(registered),
-        correlation=whole(correlation(view, reference, mapping)),
+        correlation=whole(correlated),
+        contrast=whole(contrast),
     )
 
 
@@ -167,7 +169,8 @@ def stored_patches(encoded: Encoded, alignment: Alignment, neighbours: Neighbour
         Mapping(alignment.affine),
         evidence,
         registered=np.full_like(evidence, UNKNOWN_REGISTER)[None],
-        correlation=np.zeros_like(evidence),
+        correlation=np.full_like(evidence, UNKNOWN_CORRELATION)[None],
+        contrast=np.ones_like(evidence)[None],
     )
 
 

@@ -1,0 +1,98 @@
+"""A part of a heatmap -> its score: is there enough to see, is it the same to the pixel, and is it rare?
+
+    score = enough * register * (rarity * NOISE / (1.02 - correlation)) ^ 2
+
+Each factor is explained beside its constants. Register and correlation are judged in the core of a part, as far from
+its edge as windows reach into the host. The constants were fitted to 600 clean images and 240 copies of development.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from localmatch.matching import COHORT
+from localmatch.neighbours import STANDS_OUT
+from localmatch.records import Candidate, Structure, Verified
+
+ENOUGH = 256.0
+"""Pixels of full heat, as of 16 x 16, that are enough: of texture, or twice as many that are distinct otherwise. More
+are no surer: second photographs of a carpet agree over large areas."""
+
+FREE_CORNERS, CORNER_RADIUS = 5, 12
+"""An affine map brings any three corners into register with any three others, and any rectangle with any other: the
+five strongest of a part, with what is within the radius in pixels, do not count unless they are texture."""
+
+FREE_CORNERS_OF_FLOW, BENT_WORTH = 16, 0.1
+"""The same where a flow bends the affine map, which brings texture into register, too; and what that is worth."""
+
+CORE_MARGIN, CORE_LEAST = 8, 64
+"""Pixels from its edge where the core of a part begins; the deepest so many are always of it."""
+
+NOISE, LEAST_NOISE = 0.08, 0.02
+"""Copies correlate with their source at 0.93 to 1.0, also if they were recompressed, blurred or are noisy; of second
+photographs of one thing, which register tells badly from such copies, one in a hundred exceeds 0.92."""
+
+RARITY_OF_COMMON = 1.0
+"""Rarity of what more references share than say what is common: its patches cannot stand out. Of copies of what is in
+few references, the median is 2.1."""
+
+
+def score_of(
+    filled: NDArray[np.bool_],
+    mask: NDArray[np.bool_],
+    heatmap: NDArray[np.float32],
+    query: Structure,
+    verified: Verified,
+    candidate: Candidate,
+) -> tuple[float, float]:
+    """Score of a part, over 0 and about 1 for the strongest of a hundred clean images, and its correlation.
+
+    Args:
+        filled: (H, W) the part without holes.
+        mask: (H, W) the part as it is drawn.
+        heatmap: (H, W) float32 in [0, 1].
+        query: What there is to compare.
+        verified: The dense comparison.
+        candidate: The alignment, and how many references show the same.
+    """
+    depth = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
+    inside = depth[mask]
+    deepest = -min(CORE_LEAST, len(inside))
+    core = depth >= min(CORE_MARGIN, np.partition(inside, deepest)[deepest])
+    register = _strongest(verified.registered[:, core], query.support[None, core])
+    same = _strongest(verified.correlation[:, core], verified.contrast[:, core])
+    enough = _enough(np.where(filled, heatmap, 0), query, bent=verified.mapping.flow is not None)
+    sharpness = _rarity(candidate) * NOISE / (1 + LEAST_NOISE - same)
+    return enough * register * sharpness**2, same
+
+
+def _strongest(values: NDArray[np.float32], weights: NDArray[np.float32]) -> float:
+    """The highest of the levels' weighted means; both (L, N) or weights (1, N)."""
+    totals = np.maximum(weights.sum(1, dtype=np.float64), 1e-6)
+    return float(((values * weights).sum(1, dtype=np.float64) / totals).max())
+
+
+def _enough(heat: NDArray[np.float32], query: Structure, bent: bool) -> float:
+    """Whether there is enough to see, 0 to 1; heat (H, W) is 0 outside the part."""
+    if bent:
+        return BENT_WORTH * min(1.0, _without_corners(heat * query.texture, FREE_CORNERS_OF_FLOW) / (2 * ENOUGH))
+    texture, distinct = float((heat * query.texture).sum()), _without_corners(heat * query.distinct, FREE_CORNERS)
+    return min(1.0, (texture + distinct / 2) / ENOUGH)
+
+
+def _without_corners(evidence: NDArray[np.float32], count: int) -> float:
+    """Sum of the evidence (H, W) without its strongest corners, see `FREE_CORNERS`."""
+    rest = evidence.copy()
+    for _ in range(count):
+        _, _, _, (x, y) = cv2.minMaxLoc(cv2.GaussianBlur(rest, (0, 0), CORNER_RADIUS / 3))
+        cv2.circle(rest, (x, y), CORNER_RADIUS, 0, -1)
+    return float(rest.sum())
+
+
+def _rarity(candidate: Candidate) -> float:
+    """How far an alignment's patches stand out, on average; what is in the training set many times need not."""
+    if len(candidate.sharing) > COHORT:
+        return RARITY_OF_COMMON
+    return candidate.alignment.evidence / len(candidate.alignment.inliers) / STANDS_OUT
