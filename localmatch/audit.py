@@ -156,16 +156,16 @@ def _screened(searcher: Searcher, encoded: Encoded, candidates: list[Candidate])
 
     They are taken in turn from two orders: photographs have few neighbours of much evidence, drawings many of little.
     """
-    passed, by_evidence, by_count = [], [], []
+    passed, by_rarity, by_count = [], [], []
     for candidate in candidates:
         alignment = candidate.alignment
         levels = searcher.read_levels(alignment.reference)
         look = verification.screen(searcher.network, encoded, levels, alignment) if levels else SCREEN_PASS
         if look >= SCREEN_PASS:
             passed.append(candidate)
-            by_evidence.append(look**3 * alignment.evidence**0.5)
+            by_rarity.append(look**2 * alignment.evidence / len(alignment.inliers))
             by_count.append(look**3 * len(alignment.inliers) ** 0.5)
-    orders = (np.argsort(-np.array(ranks), kind="stable").tolist() for ranks in (by_evidence, by_count))
+    orders = (np.argsort(-np.array(ranks), kind="stable").tolist() for ranks in (by_rarity, by_count))
     in_turn = dict.fromkeys(number for pair in zip(*orders, strict=True) for number in pair)
     return [passed[number] for number in list(in_turn)[:VERIFIED]]
 

@@ -24,6 +24,9 @@ FREE_CORNERS, CORNER_RADIUS = 5, 12
 """An affine map brings any three corners into register with any three others, and any rectangle with any other: the
 five strongest of a part, with what is within the radius in pixels, do not count unless they are texture."""
 
+FREE_CORNERS_OF_TEXTURE = 1
+"""The same for texture: a button is none."""
+
 FREE_CORNERS_OF_FLOW, BENT_WORTH = 16, 0.1
 """The same where a flow bends the affine map, which brings texture into register, too; and what that is worth."""
 
@@ -78,7 +81,8 @@ def _enough(heat: NDArray[np.float32], query: Structure, bent: bool) -> float:
     """Whether there is enough to see, 0 to 1; heat (H, W) is 0 outside the part."""
     if bent:
         return BENT_WORTH * min(1.0, _without_corners(heat * query.texture, FREE_CORNERS_OF_FLOW) / (2 * ENOUGH))
-    texture, distinct = float((heat * query.texture).sum()), _without_corners(heat * query.distinct, FREE_CORNERS)
+    texture = _without_corners(heat * query.texture, FREE_CORNERS_OF_TEXTURE)
+    distinct = _without_corners(heat * query.distinct, FREE_CORNERS)
     return min(1.0, (texture + distinct / 2) / ENOUGH)
 
 

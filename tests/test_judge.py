@@ -1,0 +1,112 @@
+"""What makes a part of a heatmap a region: enough to see, the same to the pixel, rare."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from localmatch.judge import CORE_MARGIN, score_of
+from localmatch.matching import COHORT
+from localmatch.neighbours import STANDS_OUT
+from localmatch.records import Alignment, Candidate, Mapping, Structure, Verified
+from localmatch.regions import MIN_SCORE
+
+SIDE = 160
+
+
+def flat(value: float, levels: int = 0) -> NDArray[np.float32]:
+    return np.full((levels, SIDE, SIDE)[not levels :], value, np.float32)
+
+
+def judged(
+    side: int = 60,
+    correlation: float = 0.98,
+    register: float = 1.0,
+    rarity: float = 2.0,
+    sharing: int = 1,
+    texture: float = 1.0,
+    bent: bool = False,
+    change: Callable[[Verified, NDArray[np.bool_]], None] = lambda verified, mask: None,
+) -> float:
+    """The score of a square part."""
+    mask = np.zeros((SIDE, SIDE), bool)
+    mask[40 : 40 + side, 50 : 50 + side] = True
+    flow = np.zeros((SIDE, SIDE, 2), np.float32) if bent else None
+    mapping = Mapping(np.eye(2, 3), flow, (0, 0))
+    verified = Verified(mapping, flat(1), flat(register, 2), flat(correlation, 2), flat(1, 2))
+    change(verified, mask)
+    alignment = Alignment(0, np.eye(2, 3), round(10 * rarity * STANDS_OUT), np.arange(10), (50, 40, 110, 100))
+    query = Structure(flat(1), flat(1) * texture, flat(1) * texture)
+    score, _ = score_of(mask, mask, flat(1), query, verified, Candidate(alignment, frozenset(range(sharing))))
+    return score
+
+
+@pytest.mark.parametrize(
+    ("better", "worse"),
+    [
+        ({"correlation": 1.0}, {"correlation": 0.95}),
+        ({"register": 1.0}, {"register": 0.5}),
+        ({"rarity": 2.0}, {"rarity": 0.5}),
+        ({"bent": False}, {"bent": True}),
+        ({"sharing": 1}, {"sharing": COHORT + 1}),
+        ({"side": 60}, {"side": 24}),
+    ],
+)
+def test_what_is_worth_more(better: dict, worse: dict) -> None:
+    assert judged(**better) > judged(**worse) > 0
+
+
+def test_small_copies_of_texture_are_as_sure_as_large_ones() -> None:
+    assert judged(side=32) == judged(side=100) > MIN_SCORE
+
+
+def test_a_second_photograph_is_no_copy_however_large() -> None:
+    assert judged(side=110, correlation=0.88, register=0.5, rarity=1.8) < MIN_SCORE < judged(side=32, correlation=0.95)
+
+
+def test_few_corners_are_no_evidence_however_well_they_agree() -> None:
+    corners = np.zeros((SIDE, SIDE), np.float32)
+    for x, y in ((60, 50), (100, 50), (60, 90), (100, 90), (80, 70)):
+        corners[y - 4 : y + 5, x - 4 : x + 5] = 1
+    mask = np.zeros((SIDE, SIDE), bool)
+    mask[40:100, 50:110] = True
+    verified = Verified(Mapping(np.eye(2, 3)), flat(1), flat(1, 1), flat(1, 1), flat(1, 1))
+    candidate = Candidate(Alignment(0, np.eye(2, 3), 10**6, np.arange(9), (50, 40, 110, 100)), frozenset([0]))
+    score, _ = score_of(mask, mask, flat(1), Structure(flat(1), corners, flat(0)), verified, candidate)
+    assert score == 0
+    button = np.where(np.hypot(*(np.indices((SIDE, SIDE)) - 75)) < 9, np.float32(1), np.float32(0))
+    score, _ = score_of(mask, mask, flat(1), Structure(flat(1), button, button), verified, candidate)
+    assert score == 0
+
+
+def test_what_windows_see_of_the_host_at_the_edge_does_not_count() -> None:
+    def spoil(verified: Verified, mask: NDArray[np.bool_]) -> None:
+        edge = mask.copy()
+        margin = CORE_MARGIN - 1
+        edge[40 + margin : 100 - margin, 50 + margin : 110 - margin] = False
+        verified.registered[:, edge] = 0
+        verified.correlation[:, edge] = -1
+
+    assert judged(change=spoil) == judged()
+
+
+def test_the_level_that_agrees_best_decides() -> None:
+    def spoil(verified: Verified, mask: NDArray[np.bool_]) -> None:
+        verified.registered[0] = 0
+        verified.correlation[1] = 0
+
+    assert judged(change=spoil) == judged()
+
+
+def test_flat_windows_tell_nothing_of_correlation() -> None:
+    def spoil(verified: Verified, mask: NDArray[np.bool_]) -> None:
+        verified.correlation[:, :, :80] = 0
+        verified.contrast[:, :, :80] = 0
+
+    assert judged(change=spoil) == judged()
+
+
+@pytest.mark.parametrize("side", [1, 2, 5])
+def test_tiny_parts_show_nothing(side: int) -> None:
+    assert judged(side=side) == 0
