@@ -1,6 +1,6 @@
 """A part of a heatmap -> its score: is there enough to see, is it the same to the pixel, and is it rare?
 
-    score = enough * register * (rarity * NOISE / (1.02 - correlation)) ^ 2
+    score = enough * register * (rarity * NOISE / (1 + LEAST_NOISE - correlation)) ^ 2
 
 Each factor is explained beside its constants. Register and correlation are judged in the core of a part, as far from
 its edge as windows reach into the host. The constants were fitted to 600 clean images and 240 copies of development.
@@ -34,8 +34,8 @@ CORE_MARGIN, CORE_LEAST = 8, 64
 """Pixels from its edge where the core of a part begins; the deepest so many are always of it."""
 
 NOISE, LEAST_NOISE = 0.08, 0.02
-"""Copies correlate with their source at 0.93 to 1.0, also if they were recompressed, blurred or are noisy; of second
-photographs of one thing, which register tells badly from such copies, one in a hundred exceeds 0.92."""
+"""What pixels may differ by, as 1 - correlation. Of copies, also noisy, recompressed and blurred ones, 95% correlate
+with their source at 0.92 or more; of what else passes for alike, mostly second photographs of one thing, 5%."""
 
 RARITY_OF_COMMON = 1.0
 """Rarity of what more references share than say what is common: its patches cannot stand out. Of copies of what is in
@@ -50,7 +50,7 @@ def score_of(
     verified: Verified,
     candidate: Candidate,
 ) -> tuple[float, float]:
-    """Score of a part, over 0 and about 1 for the strongest of a hundred clean images, and its correlation.
+    """Score of a part, at least 0 and about 1 for the strongest of a hundred clean images, and its correlation.
 
     Args:
         filled: (H, W) the part without holes.
@@ -67,8 +67,8 @@ def score_of(
     register = _strongest(verified.registered[:, core], query.support[None, core])
     same = _strongest(verified.correlation[:, core], verified.contrast[:, core])
     enough = _enough(np.where(filled, heatmap, 0), query, bent=verified.mapping.flow is not None)
-    sharpness = _rarity(candidate) * NOISE / (1 + LEAST_NOISE - same)
-    return enough * register * sharpness**2, same
+    surprise = _rarity(candidate) * NOISE / (1 + LEAST_NOISE - same)
+    return enough * register * surprise**2, same
 
 
 def _strongest(values: NDArray[np.float32], weights: NDArray[np.float32]) -> float:

@@ -55,7 +55,7 @@ def register(name: str, schema: str, implementation: Callable[..., Any], fake: C
     torch.library.register_fake(f"localmatch::{name}", fake)
 
 
-def on_cpu(tensor: Tensor) -> bool:
+def checks_values(tensor: Tensor) -> bool:
     """Whether a tensor's values are checked.
 
     A check of values on a GPU would wait for all that is queued there. Its forms stay within their memory whatever the

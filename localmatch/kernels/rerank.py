@@ -71,7 +71,8 @@ def _rerank(
     """`rerank_topk` as torch sees it."""
     longest = candidates.shape[1] if offsets is None else dispatch.check_offsets(offsets, len(table))
     count = len(table) if offsets is None else len(offsets) - 1
-    if dispatch.on_cpu(candidates) and candidates.numel() and (candidates.max() >= count or candidates.min() < -1):
+    checked = dispatch.checks_values(candidates) and candidates.numel()
+    if checked and (candidates.max() >= count or candidates.min() < -1):
         raise ValueError(
             f"expected candidates from -1 to {count - 1}, got {int(candidates.min())} to {int(candidates.max())}"
         )

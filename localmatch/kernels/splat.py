@@ -72,7 +72,7 @@ def _splat(
     if longest > MOST_PATCHES:
         raise ValueError(f"expected at most {MOST_PATCHES} patches a map, got {longest}")
     if (
-        dispatch.on_cpu(xy)
+        dispatch.checks_values(xy)
         and len(xy)
         and (
             min(xy.min(), evidence.min(), radius.min() - 1) < 0

@@ -116,7 +116,7 @@ def _vote(
     """`vote_topk` as torch sees it."""
     count = len(query_patch)
     longest = dispatch.check_offsets(offsets, count)
-    if dispatch.on_cpu(level) and count and (level.min() < 0 or level.max() >= LEVELS or weight.min() < 0):
+    if dispatch.checks_values(level) and count and (level.min() < 0 or level.max() >= LEVELS or weight.min() < 0):
         raise ValueError(f"expected level in [0, {LEVELS}) and weight >= 0")
     columns = offsets, query_patch, reference_patch, query_xy, reference_xy, level, weight
     form: Callable[..., tuple[Tensor, Tensor]] = {"cuda": on_cuda, "cpp": on_cpp, "torch": on_torch}[
