@@ -12,6 +12,7 @@ import pytest
 from benchmarks.pictures import shows_something
 from benchmarks.regions.measures import false_alarms, threshold
 from benchmarks.regions.ranking import Answer, Segment, image_ranking, segment_average_precision
+from benchmarks.regions.sheet import missed
 from benchmarks.splits import split_clean
 from localmatch.files import Journal
 
@@ -121,3 +122,16 @@ def test_copies_show_corners(draw: Callable[[np.ndarray], np.ndarray], expected:
     mask[10:-10, 10:-10] = True
     around = cv2.dilate((image.min(2) < 250).astype(np.uint8), np.ones((25, 25))) > 0
     assert shows_something(image, mask & around) is expected
+
+
+def test_the_sheet_of_what_was_missed_says_why() -> None:
+    def row(family: str, strict: float | None, loose: float | None, area: float = 0.1) -> dict:
+        return {"family": family, "area": area, "seed": 1000, "strict": strict, "loose": loose}
+
+    rows = [row("plain", 3, 3), row("noise", 1.5, 1.5), row("blur", None, 4), row("jpeg", None, None)]
+    system = {"far_0.01": {"threshold": 2.0}, "rows": [*rows, row("scale", None, None, area=0.25)]}
+    assert missed(system, 0.1) == [
+        ("noise", 1000, "noise: score 1.5 of 2"),
+        ("blur", 1000, "blur: badly drawn"),
+        ("jpeg", 1000, "jpeg: not located"),
+    ]
