@@ -58,11 +58,15 @@ def test_what_is_worth_more(better: dict, worse: dict) -> None:
 
 
 def test_small_copies_of_texture_are_as_sure_as_large_ones() -> None:
-    assert judged(side=32) == judged(side=100) > MIN_SCORE
+    assert judged(side=32) == judged(side=60) > MIN_SCORE
 
 
 def test_a_second_photograph_is_no_copy_however_large() -> None:
     assert judged(side=110, correlation=0.88, register=0.5, rarity=1.8) < MIN_SCORE < judged(side=32, correlation=0.95)
+
+
+def test_a_large_picture_in_exact_register_is_a_copy_though_its_pixels_differ() -> None:
+    assert judged(side=110, correlation=0.8, register=0.9) > MIN_SCORE > judged(side=30, correlation=0.8, register=0.9)
 
 
 def test_few_corners_are_no_evidence_however_well_they_agree() -> None:
