@@ -45,9 +45,8 @@ few references, the median is 2.1."""
 
 
 def score_of(
-    filled: NDArray[np.bool_],
     mask: NDArray[np.bool_],
-    heatmap: NDArray[np.float32],
+    heat: NDArray[np.float32],
     query: Structure,
     verified: Verified,
     candidate: Candidate,
@@ -55,9 +54,8 @@ def score_of(
     """Score of a part, at least 0 and about 1 for the strongest of a hundred clean images, and its correlation.
 
     Args:
-        filled: (H, W) the part without holes.
         mask: (H, W) the part as it is drawn.
-        heatmap: (H, W) float32 in [0, 1].
+        heat: (H, W) float32 in [0, 1], the heatmap within the part and 0 beyond.
         query: What there is to compare.
         verified: The dense comparison.
         candidate: The alignment, and how many references show the same.
@@ -66,7 +64,7 @@ def score_of(
     core, detail = _core(mask), query.texture if bent else query.distinct
     register, of_detail = (_means(verified.registered[:, core], one[None, core]) for one in (query.support, detail))
     same = float(_means(verified.correlation[:, core], verified.contrast[:, core]).max())
-    heat, rarity = np.where(filled, heatmap, 0), _rarity(candidate)
+    rarity = _rarity(candidate)
     distinct = _without_corners(heat * detail, FREE_CORNERS_OF_FLOW if bent else FREE_CORNERS)
     texture = 0.0 if bent else _without_corners(heat * query.texture, FREE_CORNERS_OF_TEXTURE)
     enough = (BENT_WORTH if bent else 1.0) * min(1.0, (texture + distinct / 2) / ENOUGH)

@@ -69,7 +69,7 @@ def find_parts(
     for number in numbers[enough]:
         filled = ndimage.binary_fill_holes(labels == number)
         mask = cv2.dilate(filled.astype(np.uint8), kernel) > 0
-        score, correlation = score_of(filled, mask, heatmap, query, verified, candidate)
+        score, correlation = score_of(mask, np.where(filled, heatmap, 0), query, verified, candidate)
         if score >= MIN_SCORE:
             parts.append(Part(owner, mask, score, correlation, affine_within(mask, verified.mapping)))
     return parts

@@ -25,7 +25,6 @@ def judged(
     register: float = 1.0,
     rarity: float = 2.0,
     sharing: int = 1,
-    texture: float = 1.0,
     bent: bool = False,
     change: Callable[[Verified, NDArray[np.bool_]], None] = lambda verified, mask: None,
 ) -> float:
@@ -37,8 +36,8 @@ def judged(
     verified = Verified(mapping, flat(1), flat(register, 2), flat(correlation, 2), flat(1, 2))
     change(verified, mask)
     alignment = Alignment(0, np.eye(2, 3), round(10 * rarity * STANDS_OUT), np.arange(10), (50, 40, 110, 100))
-    query = Structure(flat(1), flat(1) * texture, flat(1) * texture)
-    score, _ = score_of(mask, mask, flat(1), query, verified, Candidate(alignment, frozenset(range(sharing))))
+    query = Structure(flat(1), flat(1), flat(1))
+    score, _ = score_of(mask, flat(1) * mask, query, verified, Candidate(alignment, frozenset(range(sharing))))
     return score
 
 
@@ -77,10 +76,10 @@ def test_few_corners_are_no_evidence_however_well_they_agree() -> None:
     mask[40:100, 50:110] = True
     verified = Verified(Mapping(np.eye(2, 3)), flat(1), flat(1, 1), flat(1, 1), flat(1, 1))
     candidate = Candidate(Alignment(0, np.eye(2, 3), 10**6, np.arange(9), (50, 40, 110, 100)), frozenset([0]))
-    score, _ = score_of(mask, mask, flat(1), Structure(flat(1), corners, flat(0)), verified, candidate)
+    score, _ = score_of(mask, flat(1) * mask, Structure(flat(1), corners, flat(0)), verified, candidate)
     assert score == 0
     button = np.where(np.hypot(*(np.indices((SIDE, SIDE)) - 75)) < 9, np.float32(1), np.float32(0))
-    score, _ = score_of(mask, mask, flat(1), Structure(flat(1), button, button), verified, candidate)
+    score, _ = score_of(mask, flat(1) * mask, Structure(flat(1), button, button), verified, candidate)
     assert score == 0
 
 

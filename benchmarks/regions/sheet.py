@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def missed(system: dict[str, Any], area: float, alpha: str = "0.01") -> list[tuple[str, int, str]]:
-    """Family, seed and the reason, of queries whose first copy a system of a result file missed."""
+    """Family, seed and the reason, of queries of which a system of a result file missed a copy."""
     level, rows, plan = system[f"far_{alpha}"]["threshold"], system["rows"], {}
     for row in rows:
         found = row["strict"] is not None and row["strict"] > level
