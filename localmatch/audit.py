@@ -20,7 +20,7 @@ from localmatch.heatmap import smooth_evidence
 from localmatch.index.lists import Lists
 from localmatch.index.shard import Shard
 from localmatch.matching import match_shortlist, shortlist
-from localmatch.neighbours import search
+from localmatch.neighbours import InBackground, search
 from localmatch.records import Candidate, Encoded, Level, Neighbours, Region, Structure, Verified
 from localmatch.regions import Part, boxes, find_parts, keep_strongest
 from localmatch.votes import find_peaks
@@ -114,11 +114,10 @@ def _look(searcher: Searcher, image: NDArray[np.uint8]) -> tuple[NDArray[np.floa
     encoded = encode_query(searcher.network, image, QUERY_BUDGET)
     if not len(encoded.patches):
         return heatmap, [], []
-    first = search(encoded, searcher.shards, searcher.background)
+    background = InBackground(encoded, searcher.background)
+    first = search(encoded, searcher.shards, background)
     references = shortlist(first, find_peaks(first, SHORTLISTING))
-    if not references:
-        return heatmap, [], []
-    neighbours = match_shortlist(encoded, searcher.shards, searcher.background, references)
+    neighbours = match_shortlist(encoded, searcher.shards, background, references)
     alignments = find_alignments(neighbours, find_peaks(neighbours, PEAKS))
     candidates = _screened(searcher, encoded, choose_candidates(alignments, SCREENED, EACH))
     structure = verification.query_structure(encoded)
@@ -163,7 +162,7 @@ def _screened(searcher: Searcher, encoded: Encoded, candidates: list[Candidate])
         look = verification.screen(searcher.network, encoded, levels, alignment) if levels else SCREEN_PASS
         if look >= SCREEN_PASS:
             passed.append(candidate)
-            by_rarity.append(look**2 * alignment.evidence / len(alignment.inliers))
+            by_rarity.append(look**2 * alignment.mean_evidence)
             by_count.append(look**3 * len(alignment.inliers) ** 0.5)
     orders = (np.argsort(-np.array(ranks), kind="stable").tolist() for ranks in (by_rarity, by_count))
     in_turn = dict.fromkeys(number for pair in zip(*orders, strict=True) for number in pair)

@@ -192,9 +192,11 @@ def train_descriptor(
     output: Annotated[Path, typer.Option("--output", "-o", help="The safetensors file to write.")],
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 5000,
     seed: Annotated[int, typer.Option(help="Of all random draws.")] = 0,
+    learning_rate: Annotated[float, typer.Option(min=0, help="The highest; half of it is enough with --start.")] = 2e-3,
+    start: Annotated[Path | None, typer.Option(help="Weights to begin with; without, random ones.")] = None,
     hold_out_every: Annotated[int, typer.Option(min=0, help="Leave out every n-th image, sorted by path.")] = 0,
 ) -> None:
-    """Train descriptor weights from scratch; run it again to go on after a kill."""
+    """Train descriptor weights; run it again to go on after a kill."""
     from localmatch.descriptor.train import Recipe, train
     from localmatch.images import Source, expand
 
@@ -209,7 +211,7 @@ def train_descriptor(
         def report(step: int, loss: float, rank1: float) -> None:
             bar.update(task, completed=step, description=f"training, loss {loss:.3f}, rank-1 {rank1:.3f}")
 
-        train(found, output, Recipe(steps=steps, seed=seed), report)
+        train(found, output, Recipe(steps=steps, learning_rate=learning_rate, seed=seed), report, start)
     console.print(f"wrote {output} and {output.with_suffix('.jsonl')}")
 
 

@@ -63,7 +63,7 @@ def score_of(
     bent = verified.mapping.flow is not None
     core, detail = _core(mask), query.texture if bent else query.distinct
     register, of_detail = (_means(verified.registered[:, core], one[None, core]) for one in (query.support, detail))
-    same = float(_means(verified.correlation[:, core], verified.contrast[:, core]).max())
+    same = float(_means(verified.correlation[:, core], query.contrast[:, core]).max())
     rarity = _rarity(candidate)
     distinct = _without_corners(heat * detail, FREE_CORNERS_OF_FLOW if bent else FREE_CORNERS)
     texture = 0.0 if bent else _without_corners(heat * query.texture, FREE_CORNERS_OF_TEXTURE)
@@ -99,4 +99,4 @@ def _rarity(candidate: Candidate) -> float:
     """How far an alignment's patches stand out, on average; what is in the training set many times need not."""
     if len(candidate.sharing) > COHORT:
         return RARITY_OF_COMMON
-    return candidate.alignment.evidence / len(candidate.alignment.inliers) / STANDS_OUT
+    return candidate.alignment.mean_evidence / STANDS_OUT

@@ -13,59 +13,60 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from localmatch.index.lists import Lists
 from localmatch.index.shard import SUBPIXEL, Shard
 from localmatch.kernels import match_topk
-from localmatch.neighbours import ALIKE, STANDS_OUT, collect, evidence_of, in_background
+from localmatch.neighbours import ALIKE, STANDS_OUT, InBackground, collect, evidence_of
 from localmatch.records import Encoded, Neighbours, Peaks
 
-SHORTLIST = 96
-"""References that are compared exactly."""
+SHORTLIST = 48
+"""References that are compared exactly with the image as it is, and as many with the image in a mirror."""
 
 COHORT = 16
 """What a patch finds anyway is its similarity to the so-manieth best of the shortlisted references."""
 
+Shortlist = tuple[list[int], list[int]]
+"""Numbers of the references to compare with the plain and with the mirrored patches, best first."""
 
-def shortlist(neighbours: Neighbours, peaks: Peaks) -> list[int]:
-    """The references with the strongest peaks, best first."""
-    reference = neighbours.reference[peaks.first]
-    _, first = np.unique(reference, return_index=True)
-    return [int(number) for number in reference[np.sort(first)][:SHORTLIST]]
+
+def shortlist(neighbours: Neighbours, peaks: Peaks) -> Shortlist:
+    """The references with the strongest peaks."""
+    reference, mirrored = neighbours.reference[peaks.first], neighbours.mirrored[peaks.first]
+    plain, turned = (list(dict.fromkeys(reference[mirrored == which].tolist())) for which in (False, True))
+    return plain[:SHORTLIST], turned[:SHORTLIST]
 
 
 def match_shortlist(
-    encoded: Encoded, shards: Sequence[Shard], background: Sequence[Lists], references: Sequence[int]
+    encoded: Encoded, shards: Sequence[Shard], background: InBackground, references: Shortlist
 ) -> Neighbours:
     """Mutual nearest neighbours of a query, plain and mirrored, in each of some references.
 
     Args:
         encoded: A query from `encode_query`.
         shards: The index; image numbers count on from shard to shard.
-        background: Lists of patches of clean images; may be empty.
-        references: Numbers of the references.
+        background: What is common elsewhere.
+        references: From `shortlist`.
     """
-    if encoded.mirrored is None:
-        raise ValueError("expected an image encoded as a query, got one encoded as a reference")
-    tables = [_table(shards, number) for number in references]
-    place, xy, level, rows = (np.concatenate(column) for column in zip(*tables, strict=True))
-    offsets = np.cumsum([0, *(len(table[0]) for table in tables)])
+    count = len(encoded.patches)
     columns = []
-    for mirrored, descriptors in enumerate((encoded.descriptors, encoded.mirrored)):
-        found = match_topk(
-            torch.from_numpy(descriptors), torch.from_numpy(rows), torch.from_numpy(offsets), mutual=True
-        )
+    for first, numbers in zip((0, count), references, strict=True):
+        tables = [_table(shards, number) for number in numbers]
+        if not tables:
+            continue
+        place, xy, level, rows = (np.concatenate(column) for column in zip(*tables, strict=True))
+        offsets = torch.tensor([0, *(len(table[0]) for table in tables)]).cumsum(0)
+        descriptors = torch.from_numpy(background.descriptors[first : first + count])
+        found = match_topk(descriptors, torch.from_numpy(rows), offsets, mutual=True)
         best, rows_of, mutual = found.best.numpy(), found.row.numpy(), found.mutual.numpy()
         common = _common(best)
         which, patch = np.nonzero(((best - common >= STANDS_OUT) | (best >= ALIKE)) & (rows_of >= 0))
         row = rows_of[which, patch]
         both = mutual[row] == patch
         which, patch, row = which[both], patch[both], row[both]
-        common = in_background(descriptors, common, np.unique(patch), background)
-        evidence = evidence_of(best[which, patch], common[patch])
+        evidence = evidence_of(best[which, patch], np.maximum(common[patch], background.similarity(patch + first)))
         left = evidence > 0
         which, patch, row, evidence = which[left], patch[left], row[left], evidence[left]
-        image = np.asarray(references, np.int32)[which]
-        columns.append((patch + mirrored * len(descriptors), image, place[row], xy[row], level[row], evidence))
+        image = np.asarray(numbers, np.int32)[which]
+        columns.append((patch + first, image, place[row], xy[row], level[row], evidence))
     return collect(encoded, columns)
 
 

@@ -19,8 +19,12 @@ from localmatch.index.lists import Lists
 from localmatch.index.shard import SUBPIXEL, Shard
 from localmatch.records import Encoded, Neighbours
 
-NEIGHBOURS = 16
-"""Neighbours a query patch, the last of which says what similarity is common in the index."""
+NEIGHBOURS, PROBES = 16, 32
+"""Neighbours a query patch, the last of which says what similarity is common in the index; and the lists of the index
+that are read for them. With 64 lists the search takes twice the time, and as many copied references are shortlisted."""
+
+BACKGROUND_PROBES = 16
+"""Lists of the background that are read for the nearest patch there."""
 
 STANDS_OUT = round(0.08 * QUANTISATION**2)
 """Patches whose best neighbour exceeds what is common by less are no evidence: of the patches that agree with a true
@@ -32,19 +36,43 @@ drawings are found everywhere, but not many that agree on one place. Of the logo
 shortlisted with it and 48% without."""
 
 
-def search(encoded: Encoded, shards: Sequence[Shard], background: Sequence[Lists]) -> Neighbours:
+class InBackground:
+    """What similarity is common in the background, for each patch of a query; each is looked up once."""
+
+    def __init__(self, encoded: Encoded, background: Sequence[Lists]) -> None:
+        """Take a query from `encode_query`, and lists of patches of clean images, of which there may be none.
+
+        Raises:
+            ValueError: The image was encoded as a reference.
+        """
+        if encoded.mirrored is None:
+            raise ValueError("expected an image encoded as a query, got one encoded as a reference")
+        self.descriptors = np.concatenate([encoded.descriptors, encoded.mirrored])
+        self._background = background
+        self._known = np.zeros(len(self.descriptors), np.int32)
+        self._new = np.ones(len(self.descriptors), bool)
+
+    def similarity(self, patch: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Similarity of patches, by their numbers (n,) in (2N,), plain ones first, to the nearest of the background."""
+        wanted = np.unique(patch)
+        wanted = wanted[self._new[wanted]]
+        self._new[wanted] = False
+        for lists in self._background:
+            _, similarity = lists.search(self.descriptors[wanted], 1, BACKGROUND_PROBES)
+            self._known[wanted] = np.maximum(self._known[wanted], similarity[:, 0])
+        return np.asarray(self._known[patch], np.int32)
+
+
+def search(encoded: Encoded, shards: Sequence[Shard], background: InBackground) -> Neighbours:
     """Search all patches of a query, plain and mirrored, in the index.
 
     Args:
         encoded: A query from `encode_query`.
         shards: The index; image numbers count on from shard to shard.
-        background: Lists of patches of clean images; may be empty.
+        background: What is common elsewhere.
     """
-    if encoded.mirrored is None:
-        raise ValueError("expected an image encoded as a query, got one encoded as a reference")
-    descriptors = np.concatenate([encoded.descriptors, encoded.mirrored])
-    shard, row, similarity = _nearest(descriptors, shards)
-    evidence = evidence_of(similarity, _common(descriptors, similarity, background)[:, None])
+    shard, row, similarity = _nearest(background.descriptors, shards)
+    evidence = evidence_of(similarity, _common(similarity, background)[:, None])
     query, rank = np.nonzero((evidence > 0) & (row >= 0))
     shard, row, evidence = shard[query, rank], row[query, rank], evidence[query, rank]
     columns = []
@@ -61,7 +89,7 @@ def _nearest(
     descriptors: NDArray[np.int8], shards: Sequence[Shard]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
     """The nearest rows over all shards: shard, row and similarity, each (2N, k), best first."""
-    found = [one.lists.search(descriptors, NEIGHBOURS) for one in shards]
+    found = [one.lists.search(descriptors, NEIGHBOURS, PROBES) for one in shards]
     shard = np.repeat(np.arange(len(shards)), NEIGHBOURS)[None].repeat(len(descriptors), 0)
     if not found:
         empty = np.zeros((len(descriptors), 0), np.int64)
@@ -73,34 +101,15 @@ def _nearest(
     return take(shard, best, 1), take(row, best, 1), take(similarity, best, 1)
 
 
-def _common(
-    descriptors: NDArray[np.int8], similarity: NDArray[np.int32], background: Sequence[Lists]
-) -> NDArray[np.int32]:
+def _common(similarity: NDArray[np.int32], background: InBackground) -> NDArray[np.int32]:
     """(2N,) the similarity that each query patch finds anyway, from its neighbours (2N, k)."""
     best = similarity.max(axis=1, initial=0)
     common = similarity.min(axis=1, initial=np.iinfo(np.int32).max).clip(0)
     if similarity.shape[1] < NEIGHBOURS:
         common[:] = 0
-    stands_out = best - common >= STANDS_OUT
-    common = np.where(stands_out, common, best)
-    return in_background(descriptors, common, np.flatnonzero(stands_out), background)
-
-
-def in_background(
-    descriptors: NDArray[np.int8], common: NDArray[np.int32], patch: NDArray[np.int64], background: Sequence[Lists]
-) -> NDArray[np.int32]:
-    """What is common in the index or, if higher, in the background.
-
-    Args:
-        descriptors: (N, 64).
-        common: (N,) similarity that is common in the index.
-        patch: Which of them to look up.
-        background: Lists of patches of clean images.
-    """
-    common = common.copy()
-    for lists in background:
-        common[patch] = np.maximum(common[patch], lists.search(descriptors[patch], 1)[1][:, 0])
-    return common
+    stands_out = np.flatnonzero(best - common >= STANDS_OUT)
+    best[stands_out] = np.maximum(common[stands_out], background.similarity(stands_out))
+    return np.asarray(best, np.int32)
 
 
 def evidence_of(similarity: NDArray[np.int32], common: NDArray[np.int32]) -> NDArray[np.int32]:

@@ -136,6 +136,11 @@ class Alignment:
     box: Box
 
     @property
+    def mean_evidence(self) -> float:
+        """Evidence of an agreeing neighbour, on average."""
+        return self.evidence / len(self.inliers)
+
+    @property
     def mirrored(self) -> bool:
         """Whether the map turns left and right around."""
         return bool(np.linalg.det(self.affine[:, :2]) < 0)
@@ -162,11 +167,13 @@ class Structure:
         support: Local contrast.
         distinct: The part of it that is no straight edge or smooth outline.
         texture: The part of that which lies among much that is distinct.
+        contrast: (L, H, W), local contrast on the L levels on which pixels are correlated.
     """
 
     support: NDArray[np.float32]
     distinct: NDArray[np.float32]
     texture: NDArray[np.float32]
+    contrast: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -194,14 +201,12 @@ class Verified:
         registered: (L, H, W) float32 in [0, 1], whether it is in exact register, judged on L levels; where there is a
             flow, whether it is the same, judged on one.
         correlation: (L, H, W) float32 in [-1, 1], correlation with the aligned reference, on L levels.
-        contrast: (L, H, W) float32 in [0, 1), how much of the query there was to correlate.
     """
 
     mapping: Mapping
     evidence: NDArray[np.float32]
     registered: NDArray[np.float32]
     correlation: NDArray[np.float32]
-    contrast: NDArray[np.float32]
 
 
 @dataclass(frozen=True)

@@ -181,16 +181,13 @@ def displacement(
     return np.dstack([u, v]), unexplained
 
 
-def correlation(
-    view: View, reference: list[Level], mapping: Mapping
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def correlation(view: View, reference: list[Level], mapping: Mapping) -> NDArray[np.float32]:
     """How well the pixels of a view correlate with the aligned reference, brightness and contrast apart.
 
     Returns:
-        correlation: (L, h, w) float32 in [-1, 1], on each of `CORRELATION_LEVELS`.
-        contrast: (L, h, w) float32 in [0, 1), of the same windows of the view: where they are flat, 0 is no difference.
+        (L, h, w) float32 in [-1, 1], on each of `CORRELATION_LEVELS`.
     """
-    correlations, contrasts = [], []
+    correlations = []
     for first in CORRELATION_LEVELS:
         (level,) = view.finest(first, 1)
         warped, inside = warp(reference, level, mapping)
@@ -198,5 +195,11 @@ def correlation(
         images = torch.from_numpy(own), torch.from_numpy(other)
         found = local_zncc(*images, torch.from_numpy(inside), CORRELATION_RADIUS)
         correlations.append(view.resample(found.numpy().astype(np.float32) / np.float32(ONE), level))
-        contrasts.append(view.resample(contrast(level.gray.numpy(), 2 * CORRELATION_RADIUS + 1), level))
-    return np.stack(correlations), np.stack(contrasts)
+    return np.stack(correlations)
+
+
+def contrast_of(view: View) -> NDArray[np.float32]:
+    """Local contrast of a view in the windows of `correlation`, (L, h, w) float32 in [0, 1); 0 where it is flat."""
+    levels = [view.finest(first, 1)[0] for first in CORRELATION_LEVELS]
+    windows = 2 * CORRELATION_RADIUS + 1
+    return np.stack([view.resample(contrast(level.gray.numpy(), windows), level) for level in levels])

@@ -22,7 +22,7 @@ from localmatch.kernels.compare import ONE
 from localmatch.kernels.splat import PEAK, SUBPIXEL
 from localmatch.patches import PATCH
 from localmatch.records import Alignment, Box, Encoded, Level, Mapping, Neighbours, Structure, Verified
-from localmatch.registration import correlation, refine
+from localmatch.registration import contrast_of, correlation, refine
 from localmatch.structure import structure, texture
 from localmatch.views import View, view_of
 from localmatch.warping import warp
@@ -95,13 +95,11 @@ def verify(
         out[..., *view.slices] = part
         return out
 
-    correlated, contrast = correlation(view, reference, mapping)
     return Verified(
         mapping,
         evidence=whole(_compare(network, view, reference, mapping)),
         registered=whole(registered),
-        correlation=whole(correlated),
-        contrast=whole(contrast),
+        correlation=whole(correlation(view, reference, mapping)),
     )
 
 
@@ -146,11 +144,12 @@ def _compare(network: DescriptorNet, view: View, reference: list[Level], mapping
 
 def query_structure(encoded: Encoded) -> Structure:
     """The structure of a query on its own pixels."""
-    (level,) = view_of(encoded, (0, 0, *encoded.size)).finest(SCREEN_FROM, 1)
+    view = view_of(encoded, (0, 0, *encoded.size))
+    (level,) = view.finest(SCREEN_FROM, 1)
     maps = np.dstack(structure(level.gray.numpy()))
     resized = cv2.split(cv2.resize(maps, encoded.size, interpolation=cv2.INTER_LINEAR))
     support, distinct = (np.asarray(one, np.float32) for one in resized)
-    return Structure(support, distinct, texture(distinct))
+    return Structure(support, distinct, texture(distinct), contrast_of(view))
 
 
 def stored_patches(encoded: Encoded, alignment: Alignment, neighbours: Neighbours) -> Verified:
@@ -170,7 +169,6 @@ def stored_patches(encoded: Encoded, alignment: Alignment, neighbours: Neighbour
         evidence,
         registered=np.full_like(evidence, UNKNOWN_REGISTER)[None],
         correlation=np.full_like(evidence, UNKNOWN_CORRELATION)[None],
-        contrast=np.ones_like(evidence)[None],
     )
 
 

@@ -1,15 +1,17 @@
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from helpers import photo
+from safetensors import safe_open
 
 from localmatch.descriptor.augment import ViewMaker
 from localmatch.descriptor.encode import dense_map, encode_query, encode_reference
 from localmatch.descriptor.network import DescriptorNet, LocalContrastNorm, box_mean
 from localmatch.descriptor.train import Recipe, _windows, info_nce, train
-from localmatch.descriptor.weights import SHIPPED, load_descriptor, save_weights
+from localmatch.descriptor.weights import SHIPPED, load_descriptor, load_network, save_weights
 from localmatch.errors import WeightsError
 
 
@@ -106,6 +108,16 @@ def test_changed_shipped_weights_are_refused(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("localmatch.descriptor.weights.SHIPPED", path)
     with pytest.raises(WeightsError, match="SHA-256"):
         load_descriptor()
+
+
+def test_training_goes_on_from_other_weights(train_folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "on.safetensors"
+    train(sorted(train_folder.iterdir()), path, Recipe(steps=1, windows=2, points=8, learning_rate=0), start=SHIPPED)
+    (before, digest), (after, _) = load_network(), load_network(path)
+    for one, other in zip(before.parameters(), after.parameters(), strict=True):
+        assert torch.equal(one, other)
+    with safe_open(path, "pt") as file:
+        assert json.loads(file.metadata()["record"])["start"] == digest
 
 
 def test_training_resumes_where_it_was_killed(

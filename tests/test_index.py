@@ -280,19 +280,19 @@ def test_lists_find_what_is_nearest_and_keep_all(count: int, tmp_path: Path) -> 
     assert np.array_equal(lists.rows, wanted[order])
     assert np.array_equal(np.sort(order), np.arange(count))
     queries = np.concatenate([wanted, descriptors(50, seed=1)])
-    row, similarity = lists.search(queries, 3)
+    row, similarity = lists.search(queries, 3, 64)
     # So few lists are read all: the result is exact.
     products = queries.astype(np.int32) @ lists.rows.astype(np.int32).T
     assert np.array_equal(similarity[:, : min(3, count)], -np.sort(-products, axis=1)[:, :3])
     assert (row[:, min(3, count) :] == -1).all()
     assert np.array_equal(np.take_along_axis(products, row[:, : min(3, count)], 1), similarity[:, : min(3, count)])
-    assert lists.search(queries[:0], 3)[0].shape == (0, 3)
+    assert lists.search(queries[:0], 3, 64)[0].shape == (0, 3)
 
 
 def test_lists_of_equal_descriptors(tmp_path: Path) -> None:
     """All centroids are one, which no graph would stand."""
     write_lists(tmp_path, "some", [np.repeat(descriptors(1), 1000, axis=0)])
-    row, _ = Lists(tmp_path, "some", 1000).search(descriptors(1), 4)
+    row, _ = Lists(tmp_path, "some", 1000).search(descriptors(1), 4, 64)
     assert row.tolist() == [[0, 1, 2, 3]]
 
 

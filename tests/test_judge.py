@@ -26,17 +26,17 @@ def judged(
     rarity: float = 2.0,
     sharing: int = 1,
     bent: bool = False,
-    change: Callable[[Verified, NDArray[np.bool_]], None] = lambda verified, mask: None,
+    change: Callable[[Structure, Verified, NDArray[np.bool_]], None] = lambda *_: None,
 ) -> float:
     """The score of a square part."""
     mask = np.zeros((SIDE, SIDE), bool)
     mask[40 : 40 + side, 50 : 50 + side] = True
     flow = np.zeros((SIDE, SIDE, 2), np.float32) if bent else None
     mapping = Mapping(np.eye(2, 3), flow, (0, 0))
-    verified = Verified(mapping, flat(1), flat(register, 2), flat(correlation, 2), flat(1, 2))
-    change(verified, mask)
+    verified = Verified(mapping, flat(1), flat(register, 2), flat(correlation, 2))
+    query = Structure(flat(1), flat(1), flat(1), flat(1, 2))
+    change(query, verified, mask)
     alignment = Alignment(0, np.eye(2, 3), round(10 * rarity * STANDS_OUT), np.arange(10), (50, 40, 110, 100))
-    query = Structure(flat(1), flat(1), flat(1))
     score, _ = score_of(mask, flat(1) * mask, query, verified, Candidate(alignment, frozenset(range(sharing))))
     return score
 
@@ -74,17 +74,17 @@ def test_few_corners_are_no_evidence_however_well_they_agree() -> None:
         corners[y - 4 : y + 5, x - 4 : x + 5] = 1
     mask = np.zeros((SIDE, SIDE), bool)
     mask[40:100, 50:110] = True
-    verified = Verified(Mapping(np.eye(2, 3)), flat(1), flat(1, 1), flat(1, 1), flat(1, 1))
+    verified = Verified(Mapping(np.eye(2, 3)), flat(1), flat(1, 1), flat(1, 1))
     candidate = Candidate(Alignment(0, np.eye(2, 3), 10**6, np.arange(9), (50, 40, 110, 100)), frozenset([0]))
-    score, _ = score_of(mask, flat(1) * mask, Structure(flat(1), corners, flat(0)), verified, candidate)
+    score, _ = score_of(mask, flat(1) * mask, Structure(flat(1), corners, flat(0), flat(1, 1)), verified, candidate)
     assert score == 0
     button = np.where(np.hypot(*(np.indices((SIDE, SIDE)) - 75)) < 9, np.float32(1), np.float32(0))
-    score, _ = score_of(mask, flat(1) * mask, Structure(flat(1), button, button), verified, candidate)
+    score, _ = score_of(mask, flat(1) * mask, Structure(flat(1), button, button, flat(1, 1)), verified, candidate)
     assert score == 0
 
 
 def test_what_windows_see_of_the_host_at_the_edge_does_not_count() -> None:
-    def spoil(verified: Verified, mask: NDArray[np.bool_]) -> None:
+    def spoil(query: Structure, verified: Verified, mask: NDArray[np.bool_]) -> None:
         edge = mask.copy()
         margin = CORE_MARGIN - 1
         edge[40 + margin : 100 - margin, 50 + margin : 110 - margin] = False
@@ -95,7 +95,7 @@ def test_what_windows_see_of_the_host_at_the_edge_does_not_count() -> None:
 
 
 def test_the_level_that_agrees_best_decides() -> None:
-    def spoil(verified: Verified, mask: NDArray[np.bool_]) -> None:
+    def spoil(query: Structure, verified: Verified, mask: NDArray[np.bool_]) -> None:
         verified.registered[0] = 0
         verified.correlation[1] = 0
 
@@ -103,9 +103,9 @@ def test_the_level_that_agrees_best_decides() -> None:
 
 
 def test_flat_windows_tell_nothing_of_correlation() -> None:
-    def spoil(verified: Verified, mask: NDArray[np.bool_]) -> None:
+    def spoil(query: Structure, verified: Verified, mask: NDArray[np.bool_]) -> None:
         verified.correlation[:, :, :80] = 0
-        verified.contrast[:, :, :80] = 0
+        query.contrast[:, :, :80] = 0
 
     assert judged(change=spoil) == judged()
 

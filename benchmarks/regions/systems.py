@@ -113,13 +113,8 @@ def without_verification(setup: Setup) -> System:
 
 def raw_similarity(setup: Setup) -> System:
     """Localmatch with the similarity of neighbours as their evidence, whatever is common."""
-    nothing_common = partial(
-        mock.patch.multiple,
-        "localmatch.matching",
-        _common=lambda best: np.zeros(best.shape[1], np.int32),
-        in_background=lambda _descriptors, common, _patch, _background: common,
-    )
-    return localmatch_system(setup, patched=nothing_common)
+    common = partial(mock.patch, "localmatch.matching._common", lambda best: np.zeros(best.shape[1], np.int32))
+    return localmatch_system(setup, lambda searcher: replace(searcher, background=[]), patched=common)
 
 
 def sift_descriptor(setup: Setup) -> System:

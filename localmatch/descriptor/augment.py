@@ -28,6 +28,10 @@ ROTATION, LOG2_SCALE, PERSPECTIVE, SHIFT = math.radians(22), 0.35, 0.04, 6.0
 JITTER = 0.7
 """Standard deviation, in level pixels, of the error put on corresponding places, as a corner detector would."""
 
+HOSTED, PIECE, PIECE_SHIFT = 0.75, (36, 170), 43.2
+"""Share of second views that are a piece in a host; the least and longest side of pieces, and the widest range of their
+middles, in level pixels."""
+
 EDGE = 14
 """Corresponding places stay this far, in level pixels, from the edges of both views."""
 
@@ -116,12 +120,22 @@ def _translation(offset: float) -> Tensor:
 
 
 def _host(views: Tensor) -> tuple[Tensor, Tensor]:
-    """Another image of the batch beyond a random line, in 4 of 10 views: (host pixels, (B, 1, S, S) bool covered)."""
+    """Another image of the batch around a piece of most views: (host pixels, (B, 1, S, S) bool covered).
+
+    Pieces are turned rectangles and ellipses; many are so small that every window in them reaches into the host.
+    """
     batch = len(views)
-    angle = torch.rand(batch, 1, 1) * 2 * math.pi
-    axis = torch.linspace(-1, 1, VIEW)
-    side = axis[None, None] * angle.cos() + axis[None, :, None] * angle.sin()
-    covered = (side > 0.1 + 0.5 * torch.rand(batch, 1, 1)) & (torch.rand(batch, 1, 1) < 0.4)
+    side = torch.exp(torch.empty(batch, 2).uniform_(*map(math.log, PIECE)))
+    middle = (torch.rand(batch, 2) - 0.5) * PIECE_SHIFT
+    angle = torch.where(torch.rand(batch) < 0.5, 0.0, torch.rand(batch) * math.pi)[:, None, None]
+    axis = torch.arange(VIEW) - (VIEW - 1) / 2
+    x, y = axis - middle[:, 0, None, None], axis[:, None] - middle[:, 1, None, None]
+    along = 2 * (x * angle.cos() + y * angle.sin()) / side[:, 0, None, None]
+    across = 2 * (y * angle.cos() - x * angle.sin()) / side[:, 1, None, None]
+    rectangle = torch.maximum(along.abs(), across.abs()) < 1
+    ellipse = along.square() + across.square() < 1.3
+    piece = torch.where(torch.rand(batch, 1, 1) < 0.6, rectangle, ellipse)
+    covered = ~piece & (torch.rand(batch, 1, 1) < HOSTED)
     return views.roll(1, 0), covered[:, None]
 
 

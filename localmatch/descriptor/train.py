@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from torch.nn import functional
 from localmatch.descriptor import synthetic
 from localmatch.descriptor.augment import ViewMaker, Views, cut_window
 from localmatch.descriptor.network import DescriptorNet, read_at
-from localmatch.descriptor.weights import save_weights
+from localmatch.descriptor.weights import load_network, save_weights
 from localmatch.files import replacing
 
 TEMPERATURE = 0.06
@@ -64,8 +65,9 @@ def train(
     output: Path,
     recipe: Recipe | None = None,
     report: Callable[[int, float, float], None] | None = None,
+    start: Path | None = None,
 ) -> None:
-    """Train a descriptor network from scratch, or go on where a killed run with the same output stopped.
+    """Train a descriptor network, from scratch or from other weights, or go on where a killed run stopped.
 
     Writes the weights to `output` (safetensors), a checkpoint beside it while it runs, and a record of loss and
     in-batch rank-1 (`output` with suffix `.jsonl`).
@@ -75,19 +77,22 @@ def train(
         output: File to write.
         recipe: The settings; defaults to those of the shipped weights.
         report: Called with (step, loss, rank1) every 50 steps.
+        start: Weights to begin with; None for random ones.
     """
     recipe = recipe or Recipe()
-    network, views = DescriptorNet().train(), ViewMaker(recipe.points)
-    _initialise(network, recipe.seed)
+    network, digest = (_initialised(recipe.seed), None) if start is None else load_network(start)
+    came = {"recipe": asdict(recipe), "images": len(images), "start": digest}
+    network.train()
+    views = ViewMaker(recipe.points)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=1e-4)
     checkpoint, record = output.with_suffix(".checkpoint.pt"), output.with_suffix(".jsonl")
-    start = _resume(checkpoint, network, optimiser, recipe)
+    first = _resume(checkpoint, network, optimiser, came)
     began = time.perf_counter()
-    with ThreadPoolExecutor(1) as pool, torch.random.fork_rng(), record.open("a" if start else "w") as log:
-        log.write(json.dumps({"recipe": asdict(recipe), "images": len(images), "from_step": start}) + "\n")
-        pending = pool.submit(_windows, images, recipe, start)
-        for step in range(start, recipe.steps):
+    with ThreadPoolExecutor(1) as pool, torch.random.fork_rng(), record.open("a" if first else "w") as log:
+        log.write(json.dumps({**came, "from_step": first}) + "\n")
+        pending = pool.submit(_windows, images, recipe, first)
+        for step in range(first, recipe.steps):
             plain, recompressed = pending.result()
             pending = pool.submit(_windows, images, recipe, step + 1)
             for group in optimiser.param_groups:
@@ -104,8 +109,8 @@ def train(
                 if report is not None:
                     report(step + 1, loss.item(), rank1)
             if (step + 1) % CHECKPOINT_EVERY == 0:
-                _save_checkpoint(checkpoint, network, optimiser, recipe, step + 1)
-    save_weights(network, output, json.dumps({"recipe": asdict(recipe), "images": len(images)}))
+                _save_checkpoint(checkpoint, network, optimiser, came, step + 1)
+    save_weights(network, output, json.dumps(came))
     checkpoint.unlink(missing_ok=True)
 
 
@@ -145,13 +150,14 @@ def _image(images: Sequence[Path], recipe: Recipe, rng: np.random.Generator) -> 
     return synthetic.draw(rng)
 
 
-def _initialise(network: DescriptorNet, seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
+def _initialised(seed: int) -> DescriptorNet:
+    network, generator = DescriptorNet(), torch.Generator().manual_seed(seed)
     for parameter in network.parameters():
         if parameter.ndim > 1:
             torch.nn.init.orthogonal_(parameter, math.sqrt(2), generator=generator)
         else:
             torch.nn.init.zeros_(parameter)
+    return network
 
 
 def _schedule(step: int, steps: int) -> float:
@@ -160,24 +166,19 @@ def _schedule(step: int, steps: int) -> float:
 
 
 def _save_checkpoint(
-    path: Path, network: DescriptorNet, optimiser: torch.optim.Optimizer, recipe: Recipe, step: int
+    path: Path, network: DescriptorNet, optimiser: torch.optim.Optimizer, came: dict[str, Any], step: int
 ) -> None:
-    state = {
-        "network": network.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "recipe": asdict(recipe),
-        "step": step,
-    }
+    state = {"network": network.state_dict(), "optimiser": optimiser.state_dict(), "came": came, "step": step}
     with replacing(path) as beside:
         torch.save(state, beside)
 
 
-def _resume(path: Path, network: DescriptorNet, optimiser: torch.optim.Optimizer, recipe: Recipe) -> int:
-    """Load a checkpoint of the same recipe; the step to go on from, 0 where there is none."""
+def _resume(path: Path, network: DescriptorNet, optimiser: torch.optim.Optimizer, came: dict[str, Any]) -> int:
+    """Load a checkpoint of the same run; the step to go on from, 0 where there is none."""
     if not path.exists():
         return 0
     state = torch.load(path, weights_only=True)
-    if state["recipe"] != asdict(recipe):
+    if state["came"] != came:
         return 0
     network.load_state_dict(state["network"])
     optimiser.load_state_dict(state["optimiser"])

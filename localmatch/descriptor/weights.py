@@ -37,7 +37,15 @@ class Descriptor:
 
 
 def load_descriptor(path: Path | None = None) -> Descriptor:
-    """Load descriptor weights, the shipped ones by default.
+    """Load descriptor weights to describe with, the shipped ones by default; raises as `load_network`."""
+    network, digest = load_network(path)
+    network.eval().requires_grad_(False)
+    network.features = _fused(network.features)
+    return Descriptor(network, digest)
+
+
+def load_network(path: Path | None = None) -> tuple[DescriptorNet, str]:
+    """Load descriptor weights as they were trained, the shipped ones by default, and their SHA-256.
 
     Raises:
         WeightsError: The file is missing, is not safetensors, has other names or shapes than the network, or is the
@@ -61,9 +69,7 @@ def load_descriptor(path: Path | None = None) -> Descriptor:
         wrong = sorted(set(expected.items()) ^ set(found.items()))
         raise WeightsError(f"{file} is not for this network: names or shapes differ at {wrong[:4]}.")
     network.load_state_dict(tensors)
-    network.eval().requires_grad_(False)
-    network.features = _fused(network.features)
-    return Descriptor(network, digest)
+    return network, digest
 
 
 def save_weights(network: DescriptorNet, path: Path, record: str) -> str:

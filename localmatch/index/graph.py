@@ -21,8 +21,8 @@ from localmatch.errors import CorruptIndexError, LocalmatchError
 LINKS, EF_CONSTRUCTION = 12, 80
 """hnswlib's M and ef_construction."""
 
-EF_SEARCH = 64
-"""Candidates kept during a search, at least as many as are asked for."""
+EF_SEARCH = 16
+"""Candidates kept during a search, where fewer are asked for."""
 
 _HEADER = struct.Struct("<6Q2I3QdQ")
 _LEVEL0_LINKS = 4 * (2 * LINKS + 1)
@@ -90,7 +90,6 @@ class Graph:
                 self._index.load_index(str(path))
             except RuntimeError as error:
                 raise CorruptIndexError(f"{path}: hnswlib cannot load it: {error}") from error
-            self._index.set_ef(EF_SEARCH)
 
     def search(self, descriptors: NDArray[np.int8], k: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """The k nearest vertices of (N, 64) int8 queries.
@@ -102,6 +101,7 @@ class Graph:
         vertex = np.full((len(descriptors), k), -1, np.int64)
         similarity = np.full((len(descriptors), k), -(1 << 30), np.int32)
         reach = min(k, self.count)
+        self._index.set_ef(max(reach, EF_SEARCH))
         while reach and len(descriptors):
             try:
                 labels, distance = self._index.knn_query(descriptors.astype(np.float32), reach)

@@ -20,9 +20,9 @@ from localmatch.errors import CorruptIndexError
 from localmatch.index.graph import Graph, GraphBuilder
 from localmatch.kernels import match_topk, rerank_topk
 
-LENGTH, PROBES = 128, 64
-"""Descriptors a list on average, and lists that a query reads. Of 1.4 million descriptors the nearest is among those
-read for 91 of 100 queries; a graph of all (M 12, ef 48) found 86 in three times the time and four times the bytes."""
+LENGTH = 128
+"""Descriptors a list on average. Of 1.4 million descriptors the nearest is in the 64 lists of the nearest centroids for
+91 of 100 queries; a graph of all (M 12, ef 48) found 86 in three times the time and four times the bytes."""
 
 SAMPLE, ROUNDS = 32, 3
 """k-means learns centroids from so many descriptors each, in so many rounds."""
@@ -95,14 +95,14 @@ class Lists:
         self._offsets = torch.from_numpy(offsets)
         self._graph = Graph(folder / f"{stem}.hnsw", len(offsets) - 1)
 
-    def search(self, descriptors: NDArray[np.int8], k: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        """The k nearest rows of (N, 64) int8 queries.
+    def search(self, descriptors: NDArray[np.int8], k: int, probes: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """The k nearest rows of (N, 64) int8 queries, each in as many lists as `probes` says.
 
         Returns:
             row (N, k) int64 and similarity (N, k) int32, best first; row -1 and similarity `NOTHING` where fewer were
             found.
         """
-        lists, _ = self._graph.search(descriptors, min(PROBES, self._graph.count))
+        lists, _ = self._graph.search(descriptors, min(probes, self._graph.count))
         score, row = rerank_topk(
             torch.from_numpy(np.ascontiguousarray(descriptors)),
             torch.from_numpy(lists.astype(np.int32)),
