@@ -13,6 +13,10 @@ from localmatch.geometry import Affine, compose, fit_affine, invert, level_frame
 from localmatch.records import Level, Mapping
 
 
+CONTRAST_WINDOW = 21
+"""Side of the windows, in level pixels, in which images are normalised before they are brought into register."""
+
+
 def warp(
     reference: list[Level], level: Level, mapping: Mapping, around: int = 0
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -43,8 +47,8 @@ def warp(
 
 
 def normalised(query: Tensor, warped: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Both images as the network sees them: without local brightness and contrast."""
-    pair = LocalContrastNorm()(torch.stack([query, torch.from_numpy(warped)])[:, None])[:, 0].numpy()
+    """Both images without local brightness and contrast."""
+    pair = LocalContrastNorm(CONTRAST_WINDOW)(torch.stack([query, torch.from_numpy(warped)])[:, None])[:, 0].numpy()
     return pair[0], pair[1]
 
 

@@ -54,7 +54,7 @@ def test_box_mean_is_the_mean(shape: tuple[int, int]) -> None:
 
 def test_contrast_and_brightness_do_not_matter() -> None:
     image = torch.from_numpy(photo("coffee")[:200, :200, 0].copy()).float()[None, None] / 255
-    norm = LocalContrastNorm()
+    norm = LocalContrastNorm(21)
     textured = norm(image).abs() > 0.5
     assert (norm(image)[textured] - norm(0.6 * image + 0.3)[textured]).abs().mean() < 0.2
 

@@ -15,23 +15,30 @@ STRIDE = 4
 DIMENSION = 64
 """Length of a descriptor."""
 
+CONTRAST_WINDOW = 13
+"""Side of the windows in which contrast is normalised. With 21, more of the host reaches into small pieces."""
+
 
 class LocalContrastNorm(nn.Module):
     """Subtract the local mean and divide by the local standard deviation (Jarrett et al., ICCV 2009).
 
-    Makes the descriptor blind to brightness and contrast. `FLOOR` keeps the noise of flat areas small.
+    Blind to brightness and contrast. `FLOOR` keeps the noise of flat areas small.
 
     Shape: (B, 1, H, W) float32 in [0, 1] -> the same shape, about zero mean and unit variance.
     """
 
-    WINDOW = 21
     FLOOR = 0.02
+
+    def __init__(self, window: int) -> None:
+        """Normalise in square windows of this odd side."""
+        super().__init__()
+        self.window = window
 
     def forward(self, image: Tensor) -> Tensor:
         """Normalise; see the class."""
         # The shift by 0.5 keeps E[x^2] - E[x]^2 well conditioned in float32.
         shifted = image - 0.5
-        moments = box_mean(torch.cat([shifted, shifted * shifted], 1), self.WINDOW)
+        moments = box_mean(torch.cat([shifted, shifted * shifted], 1), self.window)
         mean, square = moments[:, :1], moments[:, 1:]
         deviation = (square - mean * mean).clamp_min(0).sqrt()
         return (shifted - mean) / (deviation + self.FLOOR)
@@ -59,7 +66,7 @@ class DescriptorNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.contrast = LocalContrastNorm()
+        self.contrast = LocalContrastNorm(CONTRAST_WINDOW)
         self.features = nn.Sequential(
             *_block(1, 16, kernel=5, stride=2),
             *_block(16, 24),

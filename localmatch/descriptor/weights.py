@@ -16,10 +16,10 @@ from localmatch.descriptor.network import DescriptorNet
 from localmatch.errors import WeightsError
 from localmatch.files import replacing
 
-SHIPPED = Path(__file__).with_name("localmatch-v1.safetensors")
+SHIPPED = Path(__file__).with_name("localmatch-v2.safetensors")
 """The weights that come with the package."""
 
-SHIPPED_SHA256 = "272366d4c292f4ab7497622e11dafeff8e054d180eb281f17c8e321d12a34809"
+SHIPPED_SHA256 = "02f255646c9c8c9b93ff249a95a88be9f49a9f90b7846e99b7a1264ca3f84318"
 """SHA-256 of the shipped file."""
 
 
