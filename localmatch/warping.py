@@ -12,7 +12,6 @@ from localmatch.descriptor.network import LocalContrastNorm
 from localmatch.geometry import Affine, compose, fit_affine, invert, level_frame, project, scale_of
 from localmatch.records import Level, Mapping
 
-
 CONTRAST_WINDOW = 21
 """Side of the windows, in level pixels, in which images are normalised before they are brought into register."""
 
