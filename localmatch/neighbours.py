@@ -26,6 +26,9 @@ that are read for them. With 64 lists the search takes twice the time, and as ma
 BACKGROUND_PROBES = 16
 """Lists of the background that are read for the nearest patch there."""
 
+UNKNOWN = -1
+"""Where a patch was not looked up; no similarity that counts is below 0."""
+
 STANDS_OUT = round(0.08 * QUANTISATION**2)
 """Patches whose best neighbour exceeds what is common by less are no evidence: of the patches that agree with a true
 alignment they bear 0 to 1.4% of the evidence, and they are more than half of all."""
@@ -49,14 +52,13 @@ class InBackground:
             raise ValueError("expected an image encoded as a query, got one encoded as a reference")
         self.descriptors = np.concatenate([encoded.descriptors, encoded.mirrored])
         self._background = background
-        self._known = np.zeros(len(self.descriptors), np.int32)
-        self._new = np.ones(len(self.descriptors), bool)
+        self._known = np.full(len(self.descriptors), UNKNOWN, np.int32)
 
     def similarity(self, patch: NDArray[np.int64]) -> NDArray[np.int32]:
         """Similarity of patches, by their numbers (n,) in (2N,), plain ones first, to the nearest of the background."""
         wanted = np.unique(patch)
-        wanted = wanted[self._new[wanted]]
-        self._new[wanted] = False
+        wanted = wanted[self._known[wanted] == UNKNOWN]
+        self._known[wanted] = 0
         for lists in self._background:
             _, similarity = lists.search(self.descriptors[wanted], 1, BACKGROUND_PROBES)
             self._known[wanted] = np.maximum(self._known[wanted], similarity[:, 0])

@@ -113,8 +113,13 @@ def without_verification(setup: Setup) -> System:
 
 def raw_similarity(setup: Setup) -> System:
     """Localmatch with the similarity of neighbours as their evidence, whatever is common."""
-    common = partial(mock.patch, "localmatch.matching._common", lambda best: np.zeros(best.shape[1], np.int32))
-    return localmatch_system(setup, lambda searcher: replace(searcher, background=[]), patched=common)
+    nothing_common = partial(
+        mock.patch.multiple,
+        "localmatch.matching",
+        _common=lambda best: np.zeros(best.shape[1], np.int32),
+        evidence_of=lambda similarity, _common: similarity,
+    )
+    return localmatch_system(setup, patched=nothing_common)
 
 
 def sift_descriptor(setup: Setup) -> System:

@@ -75,7 +75,7 @@ def train(
     Args:
         images: Image files; unreadable ones are replaced by procedural images.
         output: File to write.
-        recipe: The settings; defaults to those of the shipped weights.
+        recipe: The settings; the defaults are for training from scratch.
         report: Called with (step, loss, rank1) every 50 steps.
         start: Weights to begin with; None for random ones.
     """
