@@ -195,6 +195,9 @@ def train_descriptor(
     learning_rate: Annotated[float, typer.Option(min=0, help="The highest; half of it is enough with --start.")] = 2e-3,
     start: Annotated[Path | None, typer.Option(help="Weights to begin with; without, random ones.")] = None,
     hold_out_every: Annotated[int, typer.Option(min=0, help="Leave out every n-th image, sorted by path.")] = 0,
+    windows: Annotated[int, typer.Option(min=2, help="Training windows a step.")] = 24,
+    device: Annotated[str, typer.Option(help="cuda, where PyTorch has a GPU.")] = "cpu",
+    workers: Annotated[int, typer.Option(min=1, help="Processes that read images.")] = 1,
 ) -> None:
     """Train descriptor weights; run it again to go on after a kill."""
     from localmatch.descriptor.train import Recipe, train
@@ -211,7 +214,8 @@ def train_descriptor(
         def report(step: int, loss: float, rank1: float) -> None:
             bar.update(task, completed=step, description=f"training, loss {loss:.3f}, rank-1 {rank1:.3f}")
 
-        train(found, output, Recipe(steps=steps, learning_rate=learning_rate, seed=seed), report, start)
+        recipe = Recipe(steps=steps, windows=windows, learning_rate=learning_rate, seed=seed)
+        train(found, output, recipe, report, start, device, workers)
     console.print(f"wrote {output} and {output.with_suffix('.jsonl')}")
 
 

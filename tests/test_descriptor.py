@@ -10,17 +10,17 @@ from safetensors import safe_open
 from localmatch.descriptor.augment import ViewMaker
 from localmatch.descriptor.encode import dense_map, encode_query, encode_reference
 from localmatch.descriptor.network import DescriptorNet, LocalContrastNorm, box_mean
-from localmatch.descriptor.train import Recipe, _windows, info_nce, train
+from localmatch.descriptor.train import Recipe, _floats, _Windows, info_nce, train
 from localmatch.descriptor.weights import SHIPPED, load_descriptor, load_network, save_weights
-from localmatch.errors import WeightsError
+from localmatch.errors import BackendError, WeightsError
 
 
 def rank1(network: DescriptorNet, folder: Path) -> float:
     """Share of places whose counterpart is the nearest, on changed views of photos that training did not see."""
     torch.manual_seed(0)
-    plain, recompressed = _windows(sorted(folder.iterdir()), Recipe(windows=12, synthetic_share=0), 0)
+    windows = _Windows(sorted(folder.iterdir()), Recipe(windows=12, synthetic_share=0))[0]
     with torch.inference_mode():
-        return info_nce(network, ViewMaker(32)(plain, recompressed))[1]
+        return info_nce(network, ViewMaker(32)(*map(_floats, windows)))[1]
 
 
 def test_shipped_weights_are_trained(train_folder: Path) -> None:
@@ -118,6 +118,13 @@ def test_training_goes_on_from_other_weights(train_folder: Path, tmp_path: Path)
         assert torch.equal(one, other)
     with safe_open(path, "pt") as file:
         assert json.loads(file.metadata()["record"])["start"] == digest
+
+
+def test_training_on_a_device_that_is_not_there_says_so(train_folder: Path, tmp_path: Path) -> None:
+    for device in ("quantum", "cuda:99"):
+        with pytest.raises(BackendError, match=f"cannot train on '{device}'"):
+            train(sorted(train_folder.iterdir()), tmp_path / "none.safetensors", Recipe(steps=1), device=device)
+    assert not list(tmp_path.iterdir())
 
 
 def test_training_resumes_where_it_was_killed(

@@ -54,7 +54,7 @@ class Views:
 
 
 class ViewMaker(nn.Module):
-    """Makes `Views` of training windows; draws from torch's global generator."""
+    """Makes `Views` of training windows, on their device; draws from torch's global generators."""
 
     def __init__(self, points: int) -> None:
         super().__init__()
@@ -77,16 +77,16 @@ class ViewMaker(nn.Module):
         batch = len(plain)
         border = (WINDOW - VIEW) // 2
         first = rgb_to_grayscale(self.mild(plain[..., border:-border, border:-border]).clamp(0, 1))
-        homography = _random_homography(batch)
+        homography = _random_homography(batch).to(plain.device)
         second = warp_perspective(
             recompressed, _about_middle(homography, WINDOW, VIEW), (VIEW, VIEW), padding_mode="border"
         )
-        host, covered = _host(second)
-        second = torch.where(covered, host, second)
+        covered = _covered(batch).to(plain.device)
+        second = torch.where(covered, second.roll(1, 0), second)
         second = rgb_to_grayscale(self.strong(second).clamp(0, 1))
         first_xy = self._corners(first)
         second_xy = transform_points(_about_middle(homography, VIEW, VIEW), first_xy - 0.5) + 0.5
-        second_xy = second_xy + JITTER * torch.randn_like(second_xy)
+        second_xy = second_xy + JITTER * torch.randn(second_xy.shape).to(plain.device)
         return Views(first, second, first_xy, second_xy, _visible(second_xy, covered))
 
     def _corners(self, gray: Tensor) -> Tensor:
@@ -94,7 +94,8 @@ class ViewMaker(nn.Module):
         inner = gftt_response(gray)[:, 0, EDGE:-EDGE, EDGE:-EDGE].clamp_min(1e-9).pow(0.25).flatten(1)
         index = torch.multinomial(inner, self.points)
         side = VIEW - 2 * EDGE
-        return torch.stack([index % side, index // side], -1).float() + EDGE + torch.rand(*index.shape, 2)
+        corner = torch.stack([index % side, index // side], -1).float() + EDGE
+        return corner + torch.rand(corner.shape).to(corner.device)
 
 
 def _random_homography(batch: int) -> Tensor:
@@ -112,19 +113,19 @@ def _random_homography(batch: int) -> Tensor:
 
 def _about_middle(homography: Tensor, source: int, target: int) -> Tensor:
     """The homography between pixel indices of square images of two sides, both with the middle as its origin."""
-    return _translation((target - 1) / 2) @ homography @ _translation(-(source - 1) / 2)
+    to_target, to_source = _translation((target - 1) / 2), _translation(-(source - 1) / 2)
+    return to_target.to(homography) @ homography @ to_source.to(homography)
 
 
 def _translation(offset: float) -> Tensor:
     return torch.tensor([[[1, 0, offset], [0, 1, offset], [0, 0, 1]]], dtype=torch.float32)
 
 
-def _host(views: Tensor) -> tuple[Tensor, Tensor]:
-    """Another image of the batch around a piece of most views: (host pixels, (B, 1, S, S) bool covered).
+def _covered(batch: int) -> Tensor:
+    """Which pixels of views lie under another image, (B, 1, S, S) bool: all but a piece of most views.
 
     Pieces are turned rectangles and ellipses; many are so small that every window in them reaches into the host.
     """
-    batch = len(views)
     side = torch.exp(torch.empty(batch, 2).uniform_(*map(math.log, PIECE)))
     middle = (torch.rand(batch, 2) - 0.5) * PIECE_SHIFT
     angle = torch.where(torch.rand(batch) < 0.5, 0.0, torch.rand(batch) * math.pi)[:, None, None]
@@ -136,7 +137,7 @@ def _host(views: Tensor) -> tuple[Tensor, Tensor]:
     ellipse = along.square() + across.square() < 1.3
     piece = torch.where(torch.rand(batch, 1, 1) < 0.6, rectangle, ellipse)
     covered = ~piece & (torch.rand(batch, 1, 1) < HOSTED)
-    return views.roll(1, 0), covered[:, None]
+    return covered[:, None]
 
 
 def _visible(xy: Tensor, covered: Tensor) -> Tensor:

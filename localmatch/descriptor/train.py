@@ -11,7 +11,6 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +21,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.data import DataLoader, Dataset
 
 from localmatch.descriptor import synthetic
 from localmatch.descriptor.augment import ViewMaker, Views, cut_window
 from localmatch.descriptor.network import DescriptorNet, read_at
 from localmatch.descriptor.weights import load_network, save_weights
+from localmatch.errors import BackendError
 from localmatch.files import replacing
 
 TEMPERATURE = 0.06
@@ -66,6 +67,8 @@ def train(
     recipe: Recipe | None = None,
     report: Callable[[int, float, float], None] | None = None,
     start: Path | None = None,
+    device: str = "cpu",
+    workers: int = 1,
 ) -> None:
     """Train a descriptor network, from scratch or from other weights, or go on where a killed run stopped.
 
@@ -78,27 +81,31 @@ def train(
         recipe: The settings; the defaults are for training from scratch.
         report: Called with (step, loss, rank1) every 50 steps.
         start: Weights to begin with; None for random ones.
+        device: Where views are made and the network is trained; "cuda" where torch has a GPU.
+        workers: Processes that read images and cut windows.
+
+    Raises:
+        BackendError: The device is not there.
     """
     recipe = recipe or Recipe()
     network, digest = (_initialised(recipe.seed), None) if start is None else load_network(start)
     came = {"recipe": asdict(recipe), "images": len(images), "start": digest}
     network.train()
     views = ViewMaker(recipe.points)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    _move(network, device)
     optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=1e-4)
     checkpoint, record = output.with_suffix(".checkpoint.pt"), output.with_suffix(".jsonl")
     first = _resume(checkpoint, network, optimiser, came)
     began = time.perf_counter()
-    with ThreadPoolExecutor(1) as pool, torch.random.fork_rng(), record.open("a" if first else "w") as log:
+    steps = range(first, recipe.steps)
+    batches = DataLoader(_Windows(images, recipe), None, sampler=steps, num_workers=workers)
+    with torch.random.fork_rng(), record.open("a" if first else "w") as log:
         log.write(json.dumps({**came, "from_step": first}) + "\n")
-        pending = pool.submit(_windows, images, recipe, first)
-        for step in range(first, recipe.steps):
-            plain, recompressed = pending.result()
-            pending = pool.submit(_windows, images, recipe, step + 1)
+        for step, pair in zip(steps, batches, strict=True):
             for group in optimiser.param_groups:
                 group["lr"] = recipe.learning_rate * _schedule(step, recipe.steps)
             torch.manual_seed(recipe.seed * 1_000_003 + step)
-            loss, rank1 = info_nce(network, views(plain, recompressed))
+            loss, rank1 = info_nce(network, views(*(_floats(windows.to(device)) for windows in pair)))
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
@@ -119,24 +126,33 @@ def info_nce(network: DescriptorNet, views: Views) -> tuple[Tensor, float]:
     first = read_at(network(views.first), views.first_xy)[views.valid]
     second = read_at(network(views.second), views.second_xy)[views.valid]
     similarity = first @ second.T
-    window = torch.arange(len(views.valid))[:, None].expand_as(views.valid)[views.valid]
     xy = views.first_xy[views.valid]
+    window = torch.arange(len(views.valid), device=xy.device)[:, None].expand_as(views.valid)[views.valid]
     same = (window[:, None] == window[None]) & (torch.cdist(xy, xy) < NEAR)
     same.fill_diagonal_(False)
     logits = (similarity / TEMPERATURE).masked_fill(same, -math.inf)
-    target = torch.arange(len(logits))
+    target = torch.arange(len(logits), device=xy.device)
     loss = (functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)) / 2
     return loss, float((logits.argmax(1) == target).float().mean())
 
 
-def _windows(images: Sequence[Path], recipe: Recipe, step: int) -> tuple[Tensor, Tensor]:
-    """One step's training windows, plain and recompressed, each (B, 3, 160, 160) in [0, 1]."""
-    rng = np.random.default_rng([recipe.seed, step])
-    pairs = [cut_window(_image(images, recipe, rng), rng) for _ in range(recipe.windows)]
-    plain, recompressed = (
-        torch.from_numpy(np.stack(column)).permute(0, 3, 1, 2).float() / 255 for column in zip(*pairs, strict=True)
-    )
-    return plain, recompressed
+@dataclass(frozen=True)
+class _Windows(Dataset[tuple[Tensor, Tensor]]):
+    """Training windows by step, plain and recompressed, each (B, 160, 160, 3) uint8."""
+
+    images: Sequence[Path]
+    recipe: Recipe
+
+    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
+        rng = np.random.default_rng([self.recipe.seed, step])
+        pairs = [cut_window(_image(self.images, self.recipe, rng), rng) for _ in range(self.recipe.windows)]
+        plain, recompressed = (torch.from_numpy(np.stack(column)) for column in zip(*pairs, strict=True))
+        return plain, recompressed
+
+
+def _floats(windows: Tensor) -> Tensor:
+    """(B, S, S, 3) uint8 -> (B, 3, S, S) in [0, 1]."""
+    return windows.permute(0, 3, 1, 2).float() / 255
 
 
 def _image(images: Sequence[Path], recipe: Recipe, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -160,6 +176,13 @@ def _initialised(seed: int) -> DescriptorNet:
     return network
 
 
+def _move(network: DescriptorNet, device: str) -> None:
+    try:
+        network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    except (RuntimeError, AssertionError) as error:
+        raise BackendError(f"cannot train on {device!r}: {error}. Name cpu, or install PyTorch for it.") from error
+
+
 def _schedule(step: int, steps: int) -> float:
     warm_up = min(1.0, (step + 1) / 100)
     return warm_up * (0.5 + 0.5 * math.cos(math.pi * step / steps)) + 1e-3
@@ -177,7 +200,7 @@ def _resume(path: Path, network: DescriptorNet, optimiser: torch.optim.Optimizer
     """Load a checkpoint of the same run; the step to go on from, 0 where there is none."""
     if not path.exists():
         return 0
-    state = torch.load(path, weights_only=True)
+    state = torch.load(path, map_location="cpu", weights_only=True)
     if state["came"] != came:
         return 0
     network.load_state_dict(state["network"])
