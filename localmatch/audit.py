@@ -28,7 +28,7 @@ from localmatch.votes import find_peaks
 QUERY_BUDGET = 4000
 """Patches a query."""
 
-SHORTLISTING, PEAKS, SCREENED, EACH, VERIFIED = 1024, 300, 48, 2, 8
+SHORTLISTING, PEAKS, SCREENED, EACH, VERIFIED = 1024, 300, 24, 2, 8
 """Peaks that choose the shortlist; peaks fitted; alignments looked at; of those for each part of the query; alignments
 verified in full."""
 
@@ -123,10 +123,10 @@ def _look(searcher: Searcher, image: NDArray[np.uint8]) -> tuple[NDArray[np.floa
     structure = verification.query_structure(encoded)
     parts: list[Part] = []
     for owner, candidate in enumerate(candidates):
-        verified = _verify(searcher, encoded, structure, neighbours, candidate)
-        smooth = smooth_evidence(verified.evidence, structure.support)
-        heatmap = np.maximum(heatmap, smooth)
-        parts += find_parts(owner, candidate, smooth, structure, verified)
+        for verified in _verify(searcher, encoded, structure, neighbours, candidate):
+            smooth = smooth_evidence(verified.evidence, structure.support)
+            heatmap = np.maximum(heatmap, smooth)
+            parts += find_parts(owner, candidate, smooth, structure, verified)
     return heatmap, parts, candidates
 
 
@@ -171,9 +171,9 @@ def _screened(searcher: Searcher, encoded: Encoded, candidates: list[Candidate])
 
 def _verify(
     searcher: Searcher, encoded: Encoded, query: Structure, neighbours: Neighbours, candidate: Candidate
-) -> Verified:
+) -> list[Verified]:
     """The dense comparison or, where the reference cannot be read, what its stored patches say."""
     levels = searcher.read_levels(candidate.alignment.reference)
     if not levels:
-        return verification.stored_patches(encoded, candidate.alignment, neighbours)
+        return [verification.stored_patches(encoded, candidate.alignment, neighbours)]
     return verification.verify(searcher.network, encoded, query, levels, candidate.alignment)

@@ -29,8 +29,13 @@ five strongest of a part, with what is within the radius in pixels, do not count
 FREE_CORNERS_OF_TEXTURE = 1
 """The same for texture: a button is none."""
 
+FREE_CORNERS_OF_PLANE, PLANE_WORTH = 8, 0.25
+"""The same where it took a homography, which brings any four corners into register; and what that is worth: second
+photographs of a flat thing come near to it, up to a share of 0.65 of theirs."""
+
 FREE_CORNERS_OF_FLOW, BENT_WORTH = 16, 0.1
-"""The same where a flow bends the affine map, which brings texture into register, too; and what that is worth."""
+"""The same where a flow bends the affine map, which brings texture into register, too; and what small copies are worth
+that it finds."""
 
 CORE_MARGIN, CORE_LEAST = 8, 64
 """Pixels from its edge where the core of a part begins; the deepest so many are always of it."""
@@ -60,17 +65,18 @@ def score_of(
         verified: The dense comparison.
         candidate: The alignment, and how many references show the same.
     """
-    bent = verified.mapping.flow is not None
+    bent, projective = verified.mapping.bent, verified.mapping.projective
+    corners = FREE_CORNERS_OF_FLOW if bent else FREE_CORNERS_OF_PLANE if projective else FREE_CORNERS
     core, detail = _core(mask), query.texture if bent else query.distinct
     register, of_detail = (_means(verified.registered[:, core], one[None, core]) for one in (query.support, detail))
     same = float(_means(verified.correlation[:, core], query.contrast[:, core]).max())
     rarity = _rarity(candidate)
-    distinct = _without_corners(heat * detail, FREE_CORNERS_OF_FLOW if bent else FREE_CORNERS)
+    distinct = _without_corners(heat * detail, corners)
     texture = 0.0 if bent else _without_corners(heat * query.texture, FREE_CORNERS_OF_TEXTURE)
     enough = (BENT_WORTH if bent else 1.0) * min(1.0, (texture + distinct / 2) / ENOUGH)
     same_pixels = enough * float(register.max()) * (rarity * NOISE / (1 + LEAST_NOISE - same)) ** 2
     large = distinct / ENOUGH * float((register * of_detail).max()) ** 3 * min(1.0, rarity) ** 2
-    return max(same_pixels, large), same
+    return (PLANE_WORTH if projective else 1.0) * max(same_pixels, large), same
 
 
 def _core(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

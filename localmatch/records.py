@@ -184,11 +184,18 @@ class Mapping:
         affine: (2, 3) float64 query -> reference.
         flow: (h, w, 2) float32, by how many query pixels the pixels of a box of the query move before that; or None.
         corner: (x, y) query pixel in the corner of that box; beyond it, its outermost pixels count.
+        projective: Whether affine map and flow together are a homography.
     """
 
     affine: NDArray[np.float64]
     flow: NDArray[np.float32] | None = None
     corner: tuple[int, int] = (0, 0)
+    projective: bool = False
+
+    @property
+    def bent(self) -> bool:
+        """Whether the flow is free, which brings into register what is not the same, too."""
+        return self.flow is not None and not self.projective
 
 
 @dataclass(frozen=True)
@@ -198,8 +205,8 @@ class Verified:
     Attributes:
         mapping: Query -> reference, refined.
         evidence: (H, W) float32 in [0, 1], calibrated, that a pixel shows what the aligned reference shows.
-        registered: (L, H, W) float32 in [0, 1], whether it is in exact register, judged on L levels; where there is a
-            flow, whether it is the same, judged on one.
+        registered: (L, H, W) float32 in [0, 1], whether it is in exact register, judged on L levels; where the
+            mapping is bent, whether it is the same, judged on one.
         correlation: (L, H, W) float32 in [-1, 1], correlation with the aligned reference, on L levels.
     """
 

@@ -1,8 +1,9 @@
 """Alignments -> refined alignments, and which pixels they bring into exact register.
 
 Two photographs of one floor look the same to descriptors, at the finest levels, too; what only a copy has is that one
-affine map brings all its pixels to within a third of a pixel or, where the copy was bent, what `flow` says. The map is
-refined by maximising the correlation of the aligned pixels (ECC: Evangelidis and Psarakis, PAMI 2008).
+affine map, or one homography, brings all its pixels to within a third of a pixel or, where the copy was bent, what
+`flow` says. The map is refined by maximising the correlation of the aligned pixels (ECC: Evangelidis and Psarakis, PAMI
+2008).
 """
 
 from __future__ import annotations
@@ -60,14 +61,14 @@ def refine(
     Returns:
         The affine map, and what `registered` says of it.
     """
-    before = registered(view, reference, affine, alike)
+    before = registered(view, reference, Mapping(affine), alike)
     mask = alike.astype(np.uint8)
     # Contrast normalisation sees the host at the edge of a copy, which would bend the map.
     inner = cv2.erode(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (ECC_EDGE, ECC_EDGE)))
     moved = _maximise_correlation(view, reference, affine, inner if inner.sum() >= ECC_PIXELS else mask)
     if moved is None:
         return affine, before
-    after = registered(view, reference, moved, alike)
+    after = registered(view, reference, Mapping(moved), alike)
     return (moved, after) if (after * alike).sum() > (before * alike).sum() else (affine, before)
 
 
@@ -92,7 +93,7 @@ def _maximise_correlation(view: View, reference: list[Level], affine: Affine, ma
     return compose(affine, moved) if np.abs(moved[:, :2] - np.eye(2)).max() < ECC_MAX_CHANGE else None
 
 
-def registered(view: View, reference: list[Level], affine: Affine, alike: NDArray[np.bool_]) -> NDArray[np.float32]:
+def registered(view: View, reference: list[Level], mapping: Mapping, alike: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Which pixels of a view are in exact register with the aligned reference, (L, h, w) float32 in [0, 1].
 
     One map for each of `REGISTER_LEVELS`, of the images as they are or as soft as the softer one, whichever brings more
@@ -101,7 +102,7 @@ def registered(view: View, reference: list[Level], affine: Affine, alike: NDArra
     maps = []
     for first in REGISTER_LEVELS:
         (level,) = view.finest(first, 1)
-        warped, _ = warp(reference, level, Mapping(affine))
+        warped, _ = warp(reference, level, mapping)
         pairs = _equally_soft(level.gray.numpy(), warped, view.on_level(alike.astype(np.float32), level))
         exact = [view.resample(_in_register(level, own, other), level) for own, other in pairs]
         maps.append(max(exact, key=lambda one: float((one * alike).sum())))

@@ -25,14 +25,14 @@ def judged(
     register: float = 1.0,
     rarity: float = 2.0,
     sharing: int = 1,
-    bent: bool = False,
+    flow: str = "",
     change: Callable[[Structure, Verified, NDArray[np.bool_]], None] = lambda *_: None,
 ) -> float:
     """The score of a square part."""
     mask = np.zeros((SIDE, SIDE), bool)
     mask[40 : 40 + side, 50 : 50 + side] = True
-    flow = np.zeros((SIDE, SIDE, 2), np.float32) if bent else None
-    mapping = Mapping(np.eye(2, 3), flow, (0, 0))
+    field = np.zeros((SIDE, SIDE, 2), np.float32) if flow else None
+    mapping = Mapping(np.eye(2, 3), field, (0, 0), projective=flow == "homography")
     verified = Verified(mapping, flat(1), flat(register, 2), flat(correlation, 2))
     query = Structure(flat(1), flat(1), flat(1), flat(1, 2))
     change(query, verified, mask)
@@ -47,7 +47,7 @@ def judged(
         ({"correlation": 1.0}, {"correlation": 0.95}),
         ({"register": 1.0}, {"register": 0.5}),
         ({"rarity": 2.0}, {"rarity": 0.5}),
-        ({"bent": False}, {"bent": True}),
+        ({"flow": "homography"}, {"flow": "free"}),
         ({"sharing": 1}, {"sharing": COHORT + 1}),
         ({"side": 60}, {"side": 24}),
     ],
