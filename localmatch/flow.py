@@ -1,7 +1,8 @@
 """What an affine map leaves over: a smooth flow, of a copy that was bent, or the homography nearest to it.
 
-A flow also brings the second photograph of a carpet into register, which an affine map or a homography does not. So
-register is no evidence here; what only a copy has is that the pixels are then the same, down to the grain.
+A flow also brings the second photograph of a carpet into register, which an affine map does not, and a homography only
+where the thing is flat. So register is no evidence here; what only a copy has is that the pixels are then the same,
+down to the grain.
 """
 
 from __future__ import annotations

@@ -3,9 +3,10 @@
     same pixels:   enough * register * (rarity * NOISE / (1 + LEAST_NOISE - correlation)) ^ 2
     large picture: distinct pixels / ENOUGH * (register * register of what is distinct) ^ 3 * min(1, rarity) ^ 2
 
-The first finds small and degraded copies, the second what was rendered anew in place, whose pixels differ. Register and
-correlation are judged in the core of a part, as far from its edge as windows reach into the host. The constants were
-fitted to 600 clean images and 240 copies of development, of version 1 of the descriptor.
+The first finds small and degraded copies, the second what was rendered anew in place, whose pixels differ. What it took
+a homography or a flow to bring into register counts less. Register and correlation are judged in the core of a part, as
+far from its edge as windows reach into the host. The constants were fitted to 600 clean images and 240 copies of
+development, of version 1 of the descriptor.
 """
 
 from __future__ import annotations
