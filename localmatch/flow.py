@@ -40,7 +40,8 @@ SAME_FLOOR = 1e-3
 """Energy below which pixels show nothing to compare."""
 
 PLANE_SAMPLES, PLANE_ERROR, RANSAC_ROUNDS = 4000, 1.0, 500
-"""A homography is fitted to the flow of so many pixels at most, by RANSAC of this error in query pixels."""
+"""A homography is fitted to the flow of so many pixels at most, by RANSAC of this error in query pixels and so many
+rounds at most."""
 
 
 def find_flow(
