@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from localmatch.geometry import box_iou, fit_affine, project, scale_of
+from localmatch.geometry import box_iou, compose, fit_affine, pose_frame, project, scale_of
 from localmatch.kernels.vote import RATIO_BIAS
 from localmatch.records import Alignment, Box, Candidate, Neighbours, Peaks
 from localmatch.votes import HALF_BIN
@@ -67,8 +67,8 @@ def _voters(neighbours: Neighbours, first: int, last: int, bin_: NDArray[np.int3
     """Neighbours whose vote falls into a bin or beside it."""
     group = slice(first, last)
     ratio = 2 ** ((int(bin_[0]) - RATIO_BIAS + 0.5) / 2)
-    sign = np.array([-1, 1]) if neighbours.mirrored[first] else np.array([1, 1])
-    shift = neighbours.reference_xy[group] / ratio - neighbours.query_xy[group] * sign
+    posed = project(pose_frame(neighbours.pose[first]), neighbours.query_xy[group])
+    shift = neighbours.reference_xy[group] / ratio - posed
     step = neighbours.reference_level[group].astype(int) - neighbours.query_level[group] + RATIO_BIAS
     centre = (bin_[:0:-1] + 1) * HALF_BIN
     near = (np.abs(shift - centre) <= 1.5 * HALF_BIN).all(1) & (step >= bin_[0] - 1) & (step <= bin_[0] + 2)
@@ -79,9 +79,8 @@ def _fit(neighbours: Neighbours, group: NDArray[np.int64], voters: NDArray[np.in
     """A similarity from the voters, then an affine map from all of the group that agree with it."""
     if len(np.unique(neighbours.query_patch[voters])) < MIN_INLIERS:
         return None
-    mirrored = bool(neighbours.mirrored[group[0]])
-    flip = np.array([-1.0, 1.0]) if mirrored else np.array([1.0, 1.0])
-    source = neighbours.query_xy[voters] * flip
+    frame = pose_frame(neighbours.pose[group[0]])
+    source = project(frame, neighbours.query_xy[voters])
     target = neighbours.reference_xy[voters].astype(np.float64)
     ratio = 2 ** (np.median(neighbours.reference_level[voters] - neighbours.query_level[voters].astype(float)) / 2)
     similarity, _ = cv2.estimateAffinePartial2D(
@@ -89,7 +88,7 @@ def _fit(neighbours: Neighbours, group: NDArray[np.int64], voters: NDArray[np.in
     )
     if similarity is None or not 0.5 < scale_of(similarity) / ratio < 2:
         return None
-    affine = similarity * np.array([[flip[0], 1, 1]])
+    affine = compose(similarity, frame)
     for share in TIGHTENING:
         inliers = _agreeing(neighbours, group, affine, share)
         if len(inliers) < MIN_INLIERS:
@@ -98,7 +97,7 @@ def _fit(neighbours: Neighbours, group: NDArray[np.int64], voters: NDArray[np.in
         weight = neighbours.evidence[inliers] / 2.0 ** neighbours.query_level[inliers]
         affine = fit_affine(source, target, weight.astype(np.float64))
         stretch = np.linalg.svd(affine[:, :2], compute_uv=False)
-        if stretch[0] > 1.7 * stretch[1] or (np.linalg.det(affine[:, :2]) < 0) != mirrored:
+        if stretch[0] > 1.7 * stretch[1] or np.linalg.det(affine[:, :2]) * np.linalg.det(frame[:, :2]) < 0:
             return None
     inliers = _agreeing(neighbours, group, affine, TIGHTENING[-1])
     if len(inliers) < MIN_INLIERS:

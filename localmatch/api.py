@@ -8,7 +8,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from localmatch.audit import Searcher, find_regions, looks
+from localmatch.audit import Searcher, find_regions
 from localmatch.calibration import Background, check_alpha, learn_background, p_value
 from localmatch.descriptor.encode import encode_reference
 from localmatch.descriptor.weights import load_descriptor
@@ -141,39 +141,37 @@ class Index:
         self._load(manifest)
         self.skipped = skipped
 
-    def audit(self, image: ImageLike, alpha: float = DEFAULT_ALPHA, right_angles: bool = False) -> Audit:
+    def audit(self, image: ImageLike, alpha: float = DEFAULT_ALPHA) -> Audit:
         """Find the copied regions of one image.
 
         Args:
             image: A path, a PIL image, a (H, W, 3) uint8 array, or a (3, H, W) tensor (uint8, or float in [0, 1]).
             alpha: False-alarm rate at which the image is flagged.
-            right_angles: Find copies that were turned by right angles, too. Takes four times as long, and four looks
-                need four times as many clean images for the same alpha.
 
         Raises:
             ImageError: The image cannot be read, or has another shape or type.
             CalibrationError: The index is calibrated, but with too few clean images for this alpha.
         """
-        self.check_alpha(alpha, right_angles)
+        self.check_alpha(alpha)
         query, pixels = pixels_of(image)
-        heatmap, regions = find_regions(self._searcher(), pixels, right_angles)
+        heatmap, regions = find_regions(self._searcher(), pixels)
         score = regions[0].score if regions else 0.0
         p, flagged = None, None
         if self.background is not None:
-            p_of = partial(p_value, clean_scores=self.background.scores, looks=looks(right_angles))
+            p_of = partial(p_value, clean_scores=self.background.scores)
             regions = [replace(region, p_value=p_of(region.score)) for region in regions]
             p = p_of(score)
             flagged = p <= alpha
         return Audit(query, pixels, heatmap, tuple(regions), score, p, flagged, alpha)
 
-    def check_alpha(self, alpha: float, right_angles: bool = False) -> None:
+    def check_alpha(self, alpha: float) -> None:
         """Refuse a false-alarm rate that this index cannot show; without calibration, there is none.
 
         Raises:
             CalibrationError: The index is calibrated, but with too few clean images for this alpha.
         """
         if self.background is not None:
-            check_alpha(alpha, len(self.background.scores), looks(right_angles))
+            check_alpha(alpha, len(self.background.scores))
 
     def names(self) -> list[str]:
         """Paths of all references, in the order of their numbers; removed ones are left out."""

@@ -6,7 +6,7 @@ image -> pyramid/patches -> descriptors -> neighbours -> votes -> alignments -> 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,6 @@ from localmatch import verification
 from localmatch.alignments import choose_candidates, find_alignments
 from localmatch.descriptor.encode import encode_query
 from localmatch.descriptor.network import DescriptorNet
-from localmatch.geometry import compose, quarter_turn
 from localmatch.heatmap import smooth_evidence
 from localmatch.index.lists import Lists
 from localmatch.index.shard import Shard
@@ -31,9 +30,6 @@ QUERY_BUDGET = 4000
 SHORTLISTING, PEAKS, SCREENED, EACH, VERIFIED = 1024, 300, 24, 2, 8
 """Peaks that choose the shortlist; peaks fitted; alignments looked at; of those for each part of the query; alignments
 verified in full."""
-
-RIGHT_ANGLES = 4
-"""Looks at an image where quarter turns are asked for."""
 
 SCREEN_PASS = 0.35
 """Alignments whose first look shows less similarity are dropped."""
@@ -70,50 +66,21 @@ class Searcher:
         raise IndexError(f"no reference {number}")
 
 
-def find_regions(
-    searcher: Searcher, image: NDArray[np.uint8], right_angles: bool = False
-) -> tuple[NDArray[np.float32], list[Region]]:
+def find_regions(searcher: Searcher, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], list[Region]]:
     """Find the copied regions of an image.
 
     Args:
         searcher: The index.
         image: (H, W, 3) uint8 RGB.
-        right_angles: Look four times, at the image and at its quarter turns.
 
     Returns:
         heatmap: (H, W) float32 in [0, 1], the strongest evidence over all references.
         regions: Strongest first, without p-values.
     """
     heatmap = np.zeros(image.shape[:2], np.float32)
-    parts: list[Part] = []
-    candidates: list[Candidate] = []
-    size, turn = image.shape[1::-1], np.eye(2, 3)
-    for turns in range(looks(right_angles)):
-        heat, found, tried = _look(searcher, np.ascontiguousarray(np.rot90(image, turns)))
-        heatmap = np.maximum(heatmap, np.rot90(heat, -turns))
-        for part in found:
-            mask, affine = np.ascontiguousarray(np.rot90(part.mask, -turns)), compose(part.affine, turn)
-            parts.append(replace(part, owner=part.owner + len(candidates), mask=mask, affine=affine))
-        candidates += tried
-        turn, size = compose(quarter_turn(size), turn), size[::-1]
-    regions = [
-        _region(searcher, part, candidates[part.owner], [candidates[owner] for owner in also])
-        for part, also in keep_strongest(parts)
-    ]
-    return heatmap, regions
-
-
-def looks(right_angles: bool) -> int:
-    """How many times an image is looked at, each of which may raise a false alarm."""
-    return RIGHT_ANGLES if right_angles else 1
-
-
-def _look(searcher: Searcher, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], list[Part], list[Candidate]]:
-    """The heatmap, what was found, and the candidates that parts belong to."""
-    heatmap = np.zeros(image.shape[:2], np.float32)
     encoded = encode_query(searcher.network, image, QUERY_BUDGET)
     if not len(encoded.patches):
-        return heatmap, [], []
+        return heatmap, []
     background = InBackground(encoded, searcher.background)
     first = search(encoded, searcher.shards, background)
     references = shortlist(first, find_peaks(first, SHORTLISTING))
@@ -127,7 +94,11 @@ def _look(searcher: Searcher, image: NDArray[np.uint8]) -> tuple[NDArray[np.floa
             smooth = smooth_evidence(verified.evidence, structure.support)
             heatmap = np.maximum(heatmap, smooth)
             parts += find_parts(owner, candidate, smooth, structure, verified)
-    return heatmap, parts, candidates
+    regions = [
+        _region(searcher, part, candidates[part.owner], [candidates[owner] for owner in also])
+        for part, also in keep_strongest(parts)
+    ]
+    return heatmap, regions
 
 
 def _region(searcher: Searcher, part: Part, candidate: Candidate, also: Sequence[Candidate]) -> Region:

@@ -31,25 +31,24 @@ FOLDS = 2
 """Lists of background patches."""
 
 
-def p_value(score: float, clean_scores: NDArray[np.float64], looks: int = 1) -> float:
-    """Conformal p-value of a score among the scores of clean images; of the best of several looks, by Bonferroni."""
-    return min(1.0, float(looks * (1 + (clean_scores >= score).sum()) / (1 + len(clean_scores))))
+def p_value(score: float, clean_scores: NDArray[np.float64]) -> float:
+    """Conformal p-value of a score among the scores of clean images."""
+    return float((1 + (clean_scores >= score).sum()) / (1 + len(clean_scores)))
 
 
-def check_alpha(alpha: float, clean_images: int, looks: int = 1) -> None:
+def check_alpha(alpha: float, clean_images: int) -> None:
     """Refuse a false-alarm rate that so few clean images cannot show.
 
     Raises:
-        CalibrationError: `alpha` is not in (0, 1), or below looks / (n + 1).
+        CalibrationError: `alpha` is not in (0, 1), or below 1 / (n + 1).
     """
     if not 0 < alpha < 1:
         raise CalibrationError(f"alpha is a false-alarm rate between 0 and 1, got {alpha}.")
-    least = looks / (clean_images + 1)
+    least = 1 / (clean_images + 1)
     if alpha < least:
         raise CalibrationError(
-            f"{clean_images} clean images cannot show a false-alarm rate of {alpha}"
-            f"{f' in {looks} looks' if looks > 1 else ''}: the least they can show is {least:.4g}. "
-            f"Calibrate with at least {int(np.ceil(looks / alpha)) - 1} clean images, or raise alpha."
+            f"{clean_images} clean images cannot show a false-alarm rate of {alpha}: the least they can show is "
+            f"{least:.4g}. Calibrate with at least {int(np.ceil(1 / alpha)) - 1} clean images, or raise alpha."
         )
 
 

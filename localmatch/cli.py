@@ -134,7 +134,6 @@ def audit(
     index: Annotated[Path, typer.Option(help="The index folder.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The report folder to make.")],
     alpha: Annotated[float, typer.Option(help="False-alarm rate at which an image is flagged.")] = 0.01,
-    right_angles: Annotated[bool, typer.Option(help="Find quarter turns, too; takes four times as long.")] = False,
     fail_on_flag: Annotated[bool, typer.Option(help="Exit with 3 when an image is flagged.")] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace a report of other settings.")] = False,
     weights: Weights = None,
@@ -145,15 +144,7 @@ def audit(
 
     opened = Index.open(index, weights)
     with progress("auditing", generated) as advance:
-        summary = write_report(
-            opened,
-            generated,
-            output,
-            alpha=alpha,
-            right_angles=right_angles,
-            overwrite=overwrite,
-            progress=advance,
-        )
+        summary = write_report(opened, generated, output, alpha=alpha, overwrite=overwrite, progress=advance)
     if as_json:
         print(json.dumps(summary))
     tell_report(summary, output)

@@ -10,6 +10,9 @@ from localmatch.records import Box, Level
 
 Affine = NDArray[np.float64]
 
+POSES = 8
+"""The symmetries of the square: as it is, in a mirror, and both turned by one to three right angles."""
+
 
 def project(affine: Affine, xy: NDArray[np.floating]) -> NDArray[np.float64]:
     """Map (N, 2) positions."""
@@ -44,9 +47,17 @@ def level_frame(level: Level, x: int = 0, y: int = 0) -> Affine:
     return np.array([[sx, 0, left + (x + 0.5) * sx], [0, sy, top + (y + 0.5) * sy]])
 
 
-def quarter_turn(size: tuple[int, int]) -> Affine:
-    """From positions in an image of (width, height) to those in the image after one `numpy.rot90`."""
-    return np.array([[0.0, 1, 0], [-1, 0, size[0]]])
+def pose_frame(pose: int, size: tuple[int, int] = (0, 0)) -> Affine:
+    """From positions in an image of (width, height) to those in the image in a pose.
+
+    Args:
+        pose: One of `POSES`: in a mirror where it is odd, and turned by `pose // 2` times `numpy.rot90` then.
+        size: (width, height) before.
+    """
+    frame = np.array([[-1.0, 0, size[0]], [0, 1, 0]]) if pose % 2 else np.eye(2, 3)
+    for turn in range(pose // 2):
+        frame = compose(np.array([[0.0, 1, 0], [-1, 0, size[turn % 2]]]), frame)
+    return frame
 
 
 def box_iou(first: Box, second: Box) -> float:

@@ -13,32 +13,35 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from localmatch.descriptor.encode import TURNED
+from localmatch.geometry import POSES
 from localmatch.index.shard import SUBPIXEL, Shard
 from localmatch.kernels import match_topk
 from localmatch.neighbours import ALIKE, STANDS_OUT, InBackground, collect, evidence_of
 from localmatch.records import Encoded, Neighbours, Peaks
 
-SHORTLIST = 48
-"""References that are compared exactly with the image as it is, and as many with the image in a mirror."""
+SHORTLIST, SHORTLIST_TURNED = 48, 24
+"""References that are compared exactly with the image as it is, and as many with the image in a mirror; and with it in
+each of the poses that are turned."""
 
 COHORT = 16
 """What a patch finds anyway is its similarity to the so-manieth best of the shortlisted references."""
 
-Shortlist = tuple[list[int], list[int]]
-"""Numbers of the references to compare with the plain and with the mirrored patches, best first."""
+Shortlist = list[list[int]]
+"""Numbers of the references to compare with the patches in each pose, best first."""
 
 
 def shortlist(neighbours: Neighbours, peaks: Peaks) -> Shortlist:
     """The references with the strongest peaks."""
-    reference, mirrored = neighbours.reference[peaks.first], neighbours.mirrored[peaks.first]
-    plain, turned = (list(dict.fromkeys(reference[mirrored == which].tolist())) for which in (False, True))
-    return plain[:SHORTLIST], turned[:SHORTLIST]
+    reference, pose = neighbours.reference[peaks.first], neighbours.pose[peaks.first]
+    lists = [list(dict.fromkeys(reference[pose == one].tolist())) for one in range(POSES)]
+    return [numbers[: SHORTLIST if one < TURNED else SHORTLIST_TURNED] for one, numbers in enumerate(lists)]
 
 
 def match_shortlist(
     encoded: Encoded, shards: Sequence[Shard], background: InBackground, references: Shortlist
 ) -> Neighbours:
-    """Mutual nearest neighbours of a query, plain and mirrored, in each of some references.
+    """Mutual nearest neighbours of a query, in each pose, in each of some references.
 
     Args:
         encoded: A query from `encode_query`.
@@ -46,15 +49,15 @@ def match_shortlist(
         background: What is common elsewhere.
         references: From `shortlist`.
     """
-    count = len(encoded.patches)
     columns = []
-    for first, numbers in zip((0, count), references, strict=True):
+    for pose, numbers in enumerate(references):
+        first, last = np.searchsorted(encoded.pose, [pose, pose + 1])
         tables = [_table(shards, number) for number in numbers]
         if not tables:
             continue
         place, xy, level, rows = (np.concatenate(column) for column in zip(*tables, strict=True))
         offsets = torch.tensor([0, *(len(table[0]) for table in tables)]).cumsum(0)
-        descriptors = torch.from_numpy(background.descriptors[first : first + count])
+        descriptors = torch.from_numpy(encoded.descriptors[first:last])
         found = match_topk(descriptors, torch.from_numpy(rows), offsets, mutual=True)
         best, rows_of, mutual = found.best.numpy(), found.row.numpy(), found.mutual.numpy()
         common = _common(best)

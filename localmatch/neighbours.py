@@ -40,40 +40,34 @@ shortlisted with it and 48% without."""
 
 
 class InBackground:
-    """What similarity is common in the background, for each patch of a query; each is looked up once."""
+    """What similarity is common in the background, for each descriptor of a query; each is looked up once."""
 
     def __init__(self, encoded: Encoded, background: Sequence[Lists]) -> None:
-        """Take a query from `encode_query`, and lists of patches of clean images, of which there may be none.
-
-        Raises:
-            ValueError: The image was encoded as a reference.
-        """
-        if encoded.mirrored is None:
-            raise ValueError("expected an image encoded as a query, got one encoded as a reference")
-        self.descriptors = np.concatenate([encoded.descriptors, encoded.mirrored])
+        """Take a query, and lists of patches of clean images, of which there may be none."""
+        self._descriptors = encoded.descriptors
         self._background = background
-        self._known = np.full(len(self.descriptors), UNKNOWN, np.int32)
+        self._known = np.full(len(encoded.descriptors), UNKNOWN, np.int32)
 
-    def similarity(self, patch: NDArray[np.int64]) -> NDArray[np.int32]:
-        """Similarity of patches, by their numbers (n,) in (2N,), plain ones first, to the nearest of the background."""
-        wanted = np.unique(patch)
+    def similarity(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Similarity of descriptors, by their numbers (n,), to the nearest of the background."""
+        wanted = np.unique(rows)
         wanted = wanted[self._known[wanted] == UNKNOWN]
         self._known[wanted] = 0
         for lists in self._background:
-            _, similarity = lists.search(self.descriptors[wanted], 1, BACKGROUND_PROBES)
+            _, similarity = lists.search(self._descriptors[wanted], 1, BACKGROUND_PROBES)
             self._known[wanted] = np.maximum(self._known[wanted], similarity[:, 0])
-        return np.asarray(self._known[patch], np.int32)
+        return np.asarray(self._known[rows], np.int32)
 
 
 def search(encoded: Encoded, shards: Sequence[Shard], background: InBackground) -> Neighbours:
-    """Search all patches of a query, plain and mirrored, in the index.
+    """Search all patches of a query, in all poses, in the index.
 
     Args:
         encoded: A query from `encode_query`.
         shards: The index; image numbers count on from shard to shard.
         background: What is common elsewhere.
     """
-    shard, row, similarity = _nearest(background.descriptors, shards)
+    shard, row, similarity = _nearest(encoded.descriptors, shards)
     evidence = evidence_of(similarity, _common(similarity, background)[:, None])
     query, rank = np.nonzero((evidence > 0) & (row >= 0))
     shard, row, evidence = shard[query, rank], row[query, rank], evidence[query, rank]
@@ -90,7 +84,7 @@ def search(encoded: Encoded, shards: Sequence[Shard], background: InBackground) 
 def _nearest(
     descriptors: NDArray[np.int8], shards: Sequence[Shard]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
-    """The nearest rows over all shards: shard, row and similarity, each (2N, k), best first."""
+    """The nearest rows over all shards: shard, row and similarity, each (R, k), best first."""
     found = [one.lists.search(descriptors, NEIGHBOURS, PROBES) for one in shards]
     shard = np.repeat(np.arange(len(shards)), NEIGHBOURS)[None].repeat(len(descriptors), 0)
     if not found:
@@ -104,7 +98,7 @@ def _nearest(
 
 
 def _common(similarity: NDArray[np.int32], background: InBackground) -> NDArray[np.int32]:
-    """(2N,) the similarity that each query patch finds anyway, from its neighbours (2N, k)."""
+    """(R,) the similarity that each descriptor finds anyway, from its neighbours (R, k)."""
     best = similarity.max(axis=1, initial=0)
     common = similarity.min(axis=1, initial=np.iinfo(np.int32).max).clip(0)
     if similarity.shape[1] < NEIGHBOURS:
@@ -147,12 +141,12 @@ def collect(encoded: Encoded, columns: Sequence[tuple[NDArray[Any], ...]]) -> Ne
         columns = [(none, none, none, np.zeros((0, 2)), none, none)]
     row, image, place, xy, level, evidence = (np.concatenate(column) for column in zip(*columns, strict=True))
     patches = encoded.patches
-    patch, mirrored = row % max(len(patches), 1), row >= len(patches)
-    order = np.lexsort((place, patch, mirrored, image))
+    patch, pose = encoded.patch[row], encoded.pose[row]
+    order = np.lexsort((place, patch, pose, image))
     return Neighbours(
         reference=image[order].astype(np.int32),
-        mirrored=mirrored[order],
-        query_patch=patch[order].astype(np.int32),
+        pose=pose[order],
+        query_patch=patch[order],
         reference_patch=place[order].astype(np.int64),
         query_xy=patches.xy[patch[order]],
         reference_xy=xy[order].astype(np.float32),

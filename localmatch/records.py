@@ -57,8 +57,9 @@ class Encoded:
     Attributes:
         size: (width, height) in pixels.
         patches: N patches.
-        descriptors: (N, 64) int8.
-        mirrored: (N, 64) int8, the same patches seen in a mirror; None for references.
+        descriptors: (R, 64) int8, of patches of queries in several poses.
+        patch: (R,) int32 whose descriptors they are.
+        pose: (R,) int8 in which pose, see `geometry.pose_frame`; sorted. All 0 for references.
         maps: Dense (h, w, 64) int8 descriptor maps by level index; empty for references.
         levels: The pyramid that the maps were computed on; empty for references.
     """
@@ -66,7 +67,8 @@ class Encoded:
     size: tuple[int, int]
     patches: Patches
     descriptors: NDArray[np.int8]
-    mirrored: NDArray[np.int8] | None
+    patch: NDArray[np.int32]
+    pose: NDArray[np.int8]
     maps: dict[int, NDArray[np.int8]]
     levels: tuple[Level, ...]
 
@@ -75,11 +77,11 @@ class Encoded:
 class Neighbours:
     """Pairs of a query patch and a reference patch near it, with what each pair is worth.
 
-    Sorted by (reference, mirrored, query_patch, reference_patch).
+    Sorted by (reference, pose, query_patch, reference_patch).
 
     Attributes:
         reference: (M,) int32 number of the reference image.
-        mirrored: (M,) bool; the query patch was seen in a mirror.
+        pose: (M,) int8 in which the query patch was seen, see `geometry.pose_frame`.
         query_patch: (M,) int32 number of the query patch.
         reference_patch: (M,) int64 number of the place among all places of the index.
         query_xy, reference_xy: (M, 2) float32 image pixels.
@@ -88,7 +90,7 @@ class Neighbours:
     """
 
     reference: NDArray[np.int32]
-    mirrored: NDArray[np.bool_]
+    pose: NDArray[np.int8]
     query_patch: NDArray[np.int32]
     reference_patch: NDArray[np.int64]
     query_xy: NDArray[np.float32]

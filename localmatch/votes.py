@@ -1,10 +1,11 @@
-"""Neighbours -> peaks: every neighbour votes for (reference, mirror, log-scale, shift) with its evidence."""
+"""Neighbours -> peaks: every neighbour votes for (reference, pose, log-scale, shift) with its evidence."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 
+from localmatch.geometry import POSES, pose_frame
 from localmatch.kernels import vote_topk
 from localmatch.kernels.vote import LEVELS, RATIO_BIAS
 from localmatch.records import Neighbours, Peaks
@@ -13,7 +14,7 @@ HALF_BIN = 20.0
 """Half the side of a shift bin, in query pixels; bins overlap by half."""
 
 PEAKS = 4
-"""Peaks a reference and mirror; several, because one query may copy several pieces of one reference."""
+"""Peaks a reference and pose; several, because one query may copy several pieces of one reference."""
 
 SUBPIXEL = 16
 """Positions vote in 1/16 px."""
@@ -21,17 +22,18 @@ SUBPIXEL = 16
 
 def find_peaks(neighbours: Neighbours, most: int) -> Peaks:
     """The `most` strongest peaks over all references."""
-    group = neighbours.reference.astype(np.int64) * 2 + neighbours.mirrored
+    group = neighbours.reference.astype(np.int64) * POSES + neighbours.pose
     first = np.flatnonzero(np.diff(group, prepend=-1))
     offsets = np.r_[first, len(group)].astype(np.int64)
-    # In a mirror, left and right change places: the map is a similarity of the mirrored query.
-    sign = np.where(neighbours.mirrored[:, None], [-1, 1], [1, 1])
+    # The map is a similarity of the query in its pose.
+    linear = np.stack([pose_frame(pose)[:, :2] for pose in range(POSES)])
+    posed = np.einsum("nij,nj->ni", linear[neighbours.pose], neighbours.query_xy)
     step = neighbours.reference_level.astype(np.int32) - neighbours.query_level + RATIO_BIAS
     found = vote_topk(
         torch.from_numpy(offsets),
         torch.from_numpy(neighbours.query_patch),
         torch.from_numpy(neighbours.reference_patch),
-        torch.from_numpy(np.round(neighbours.query_xy * sign * SUBPIXEL).astype(np.int32)),
+        torch.from_numpy(np.round(posed * SUBPIXEL).astype(np.int32)),
         torch.from_numpy(np.round(neighbours.reference_xy * SUBPIXEL).astype(np.int32)),
         torch.from_numpy(step.clip(0, LEVELS - 1)),
         torch.from_numpy(neighbours.evidence),

@@ -91,23 +91,30 @@ def test_copies_are_found_in_place(change: str, index: lm.Index, planted) -> Non
         assert box_iou(region.reference_box, PIECE) > 0.6
 
 
-@pytest.mark.parametrize(("turns", "top_left", "bottom_left"), [(1, (370, 60), (170, 60)), (2, (370, 240), (370, 60))])
-def test_copies_turned_by_right_angles_are_found_on_request(
-    turns: int, top_left: tuple[int, int], bottom_left: tuple[int, int], index: lm.Index, planted
+@pytest.mark.parametrize(
+    ("turns", "mirrored", "top_left", "bottom_left"),
+    [
+        (1, False, (370, 60), (170, 60)),
+        (2, False, (370, 240), (370, 60)),
+        (3, False, (170, 240), (370, 240)),
+        (1, True, (170, 60), (370, 60)),
+        (2, True, (170, 240), (170, 60)),
+        (3, True, (370, 240), (170, 240)),
+    ],
+)
+def test_copies_turned_by_right_angles_are_found(
+    turns: int, mirrored: bool, top_left: tuple[int, int], bottom_left: tuple[int, int], index: lm.Index, planted
 ) -> None:
-    copy = np.rot90(piece(), turns)
+    copy = np.rot90(piece()[:, ::-1] if mirrored else piece(), turns)
     query, box = planted(copy, 150, 200)[:, :460], (150, 200, 150 + copy.shape[1], 200 + copy.shape[0])
-    audit = index.audit(query, alpha=0.2, right_angles=True)
+    audit = index.audit(query, alpha=0.05)
     assert audit.flagged
-    assert audit.heatmap.shape == (512, 460)
     region = audit.regions[0]
     assert Path(region.reference).stem == "coffee"
-    assert region.p_value == pytest.approx(4 / 25)  # the best of four looks
     assert box_iou(region.query_box, box) > 0.6
-    assert audit.heatmap[region.mask].mean() > 0.6
     found = project(region.affine, np.array([[box[0], box[1]], [box[0], box[3]]], float))
     assert np.abs(found - [top_left, bottom_left]).max() < 1.5
-    assert not region.mirrored
+    assert region.mirrored == mirrored
 
 
 @pytest.mark.parametrize("box", [(120, 60, 320, 240), (170, 90, 260, 170)])  # fur and an eye of "chelsea"
@@ -283,8 +290,6 @@ def test_no_alpha_below_what_clean_images_can_show(index: lm.Index) -> None:
     with pytest.raises(CalibrationError, match="at least 99 clean images"):
         index.audit(piece(), alpha=0.01)
     assert index.audit(piece(), alpha=1 / 25).flagged
-    with pytest.raises(CalibrationError, match=r"in 4 looks.* at least 79 clean images"):
-        index.audit(piece(), alpha=0.05, right_angles=True)
     for alpha in (0, 1, -1):
         with pytest.raises(CalibrationError, match="between 0 and 1"):
             check_alpha(alpha, 10**6)

@@ -8,11 +8,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from localmatch.descriptor.network import DIMENSION, DescriptorNet, read_at
+from localmatch.geometry import POSES, pose_frame, project
 from localmatch.patches import QUERY_SPACING, REFERENCE_SPACING, find_patches, pyramid
 from localmatch.records import Encoded, Level
 
 QUANTISATION = 300
 """Unit descriptors are stored as int8 of this many steps: products are exact integers, the same on every machine."""
+
+TURNED, TURNED_FROM = 2, 1
+"""Poses from the first number on are turned by right angles, and looked at on levels from the second index on only:
+copies that were turned are rarer, and so are found from about a twentieth of the image on."""
 
 
 def quantise(descriptors: Tensor) -> NDArray[np.int8]:
@@ -26,23 +31,30 @@ def encode_reference(network: DescriptorNet, image: NDArray[np.uint8], budget: i
     levels = pyramid(image)
     patches = find_patches(levels, REFERENCE_SPACING, budget)
     rows = [_read(dense_map(network, level.gray), level, patches.xy[patches.level == level.index]) for level in levels]
-    return Encoded(_size(image), patches, _stack(rows), None, {}, ())
+    numbers = np.arange(len(patches), dtype=np.int32)
+    return Encoded(_size(image), patches, _stack(rows), numbers, np.zeros(len(patches), np.int8), {}, ())
 
 
 @torch.inference_mode()
 def encode_query(network: DescriptorNet, image: NDArray[np.uint8], budget: int) -> Encoded:
-    """Encode a query image, (H, W, 3) uint8 RGB, as at most `budget` patches, each also as seen in a mirror."""
+    """Encode a query image, (H, W, 3) uint8 RGB, as at most `budget` patches, each in several poses."""
     levels = pyramid(image)
     patches = find_patches(levels, QUERY_SPACING, budget)
-    plain, mirrored, maps = [], [], {}
-    for level in levels:
-        xy = patches.xy[patches.level == level.index]
-        dense = dense_map(network, level.gray)
-        maps[level.index] = quantise(dense.permute(1, 2, 0))
-        plain.append(_read(dense, level, xy))
-        flipped = Level(level.index, level.scale, level.gray.flip(-1))
-        mirrored.append(_read(dense_map(network, flipped.gray), flipped, xy * [-1, 1] + [image.shape[1], 0]))
-    return Encoded(_size(image), patches, _stack(plain), _stack(mirrored), maps, tuple(levels))
+    rows, maps = [], {}
+    numbers, poses = [np.zeros(0, np.int32)], [np.zeros(0, np.int8)]
+    for pose in range(POSES):
+        for level in levels if pose < TURNED else [one for one in levels if one.index >= TURNED_FROM]:
+            number = np.flatnonzero(patches.level == level.index)
+            posed = _in_pose(level, pose)
+            dense = dense_map(network, posed.gray)
+            rows.append(_read(dense, posed, project(pose_frame(pose, _size(image)), patches.xy[number])))
+            numbers.append(number.astype(np.int32))
+            poses.append(np.full(len(number), pose, np.int8))
+            if not pose:
+                maps[level.index] = quantise(dense.permute(1, 2, 0))
+    return Encoded(
+        _size(image), patches, _stack(rows), np.concatenate(numbers), np.concatenate(poses), maps, tuple(levels)
+    )
 
 
 @torch.inference_mode()
@@ -50,6 +62,13 @@ def dense_map(network: DescriptorNet, gray: Tensor) -> Tensor:
     """The descriptor map of one level; (h, w) -> (64, ceil(h / 4), ceil(w / 4)) unit vectors."""
     described: Tensor = network(gray[None, None])
     return described[0]
+
+
+def _in_pose(level: Level, pose: int) -> Level:
+    """A level as it is in a pose of the image."""
+    gray = level.gray.flip(-1) if pose % 2 else level.gray
+    scale = level.scale[::-1] if pose // 2 % 2 else level.scale
+    return Level(level.index, scale, gray.rot90(pose // 2))
 
 
 def _size(image: NDArray[np.uint8]) -> tuple[int, int]:

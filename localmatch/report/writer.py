@@ -32,7 +32,6 @@ def write_report(
     output: PathLike,
     *,
     alpha: float,
-    right_angles: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -46,7 +45,6 @@ def write_report(
         inputs: Images, folders, lists, tars, Parquet files.
         output: The report folder.
         alpha: False-alarm rate at which an image is flagged.
-        right_angles: Find copies that were turned by right angles, too; see `Index.audit`.
         overwrite: Replace a report of another index or other settings.
         progress: Called with the name of each query.
 
@@ -57,9 +55,9 @@ def write_report(
         LocalmatchError: The folder holds another report.
         CalibrationError: The index cannot show so low a false-alarm rate.
     """
-    index.check_alpha(alpha, right_angles)  # before anything is written
+    index.check_alpha(alpha)  # before anything is written
     folder = Path(output)
-    settings = _settings(index, alpha, right_angles)
+    settings = _settings(index, alpha)
     folder.mkdir(parents=True, exist_ok=True)
     done = _resume(folder, settings, overwrite)
     with (folder / "results.jsonl").open("a") as results:
@@ -90,7 +88,7 @@ def _audit(index: Index, item: Source | Skipped, settings: dict[str, Any], folde
     if isinstance(item, Skipped):
         return {"query": item.name, "error": item.reason}
     try:
-        audit: Audit = index.audit(item.name, settings["alpha"], settings["right_angles"])
+        audit: Audit = index.audit(item.name, settings["alpha"])
     except ImageError as error:
         return {"query": item.name, "error": str(error).removeprefix(f"{item.name}: ")}
     pictures = picture_folder(item.name)
@@ -98,12 +96,11 @@ def _audit(index: Index, item: Source | Skipped, settings: dict[str, Any], folde
     return audit_record(audit) | {"pictures": pictures}
 
 
-def _settings(index: Index, alpha: float, right_angles: bool) -> dict[str, Any]:
+def _settings(index: Index, alpha: float) -> dict[str, Any]:
     """What a report depends on, besides the queries."""
     background = index.manifest.background if index.background is not None else None
     return {
         "alpha": alpha,
-        "right_angles": right_angles,
         "index": str(index.folder.resolve()),
         "index_digest": _digest([(p.name, p.files, p.removed) for p in index.manifest.shards]),
         "weights_digest": index.manifest.descriptor,
