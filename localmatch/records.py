@@ -143,9 +143,9 @@ class Alignment:
         return self.evidence / len(self.inliers)
 
     @property
-    def mirrored(self) -> bool:
-        """Whether the map turns left and right around."""
-        return bool(np.linalg.det(self.affine[:, :2]) < 0)
+    def turned(self) -> bool:
+        """Whether what is upright on the query lies on its side, or upside down, on the reference."""
+        return bool(self.affine[1, 1] <= abs(self.affine[0, 1]))
 
 
 @dataclass(frozen=True)
@@ -209,12 +209,15 @@ class Verified:
         evidence: (H, W) float32 in [0, 1], calibrated, that a pixel shows what the aligned reference shows.
         registered: (L, H, W) float32 in [0, 1], whether it is in exact register, judged on L levels; where the
             mapping is bent, whether it is the same, judged on one.
+        wide: (H, W) float32 in [0, 1], whether it is in exact register by an affine map, judged in wide windows; 0
+            where the mapping is another.
         correlation: (L, H, W) float32 in [-1, 1], correlation with the aligned reference, on L levels.
     """
 
     mapping: Mapping
     evidence: NDArray[np.float32]
     registered: NDArray[np.float32]
+    wide: NDArray[np.float32]
     correlation: NDArray[np.float32]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -17,8 +17,8 @@ from localmatch.warping import affine_within
 THRESHOLD = 0.5
 """Heat over which a pixel belongs to a region."""
 
-MARGIN = 3
-"""Pixels by which a region is grown: patches that straddle the edge of a copy see the host, and fall short of it."""
+GROWN = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7))
+"""A region is grown by 3 pixels: patches that straddle the edge of a copy see the host, and fall short of it."""
 
 MIN_HEAT, MIN_SCORE = 256.0, 1.5
 """Parts whose heat * support sums to less, in pixels, or of a lower score, are not reported: how rare those are, a few
@@ -30,7 +30,7 @@ ALREADY = 0.5
 
 @dataclass(frozen=True)
 class Part:
-    """A connected part of one alignment's heatmap.
+    """A part of one alignment's heatmap, connected but where the copy is hidden between its pieces.
 
     Attributes:
         owner: Which alignment.
@@ -50,7 +50,7 @@ class Part:
 def find_parts(
     owner: int, candidate: Candidate, heatmap: NDArray[np.float32], query: Structure, verified: Verified
 ) -> list[Part]:
-    """The connected parts of one alignment's heatmap.
+    """The connected parts of one alignment's heatmap; those that are sure are pieces of one copy, and so one part.
 
     Args:
         owner: Number of the alignment.
@@ -64,15 +64,19 @@ def find_parts(
         return []
     numbers = np.arange(1, count + 1)
     enough = ndimage.sum_labels(heatmap * query.support, labels, numbers) >= MIN_HEAT
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * MARGIN + 1, 2 * MARGIN + 1))
-    parts = []
-    for number in numbers[enough]:
-        filled = ndimage.binary_fill_holes(labels == number)
-        mask = cv2.dilate(filled.astype(np.uint8), kernel) > 0
-        score, correlation = score_of(mask, np.where(filled, heatmap, 0), query, verified, candidate)
-        if score >= MIN_SCORE:
-            parts.append(Part(owner, mask, score, correlation, affine_within(mask, verified.mapping)))
-    return parts
+    areas = [ndimage.binary_fill_holes(labels == number) for number in numbers[enough]]
+
+    def judged(area: NDArray[np.bool_]) -> Part:
+        mask = cv2.dilate(area.astype(np.uint8), GROWN) > 0
+        score, correlation = score_of(mask, np.where(area, heatmap, 0), query, verified, candidate)
+        return Part(owner, mask, score, correlation, affine_within(mask, verified.mapping))
+
+    sure = [(area, part) for area in areas if (part := judged(area)).score >= MIN_SCORE]
+    if len(sure) > 1:
+        surest = max(part.score for _, part in sure)
+        whole = judged(np.logical_or.reduce([area for area, _ in sure]))
+        return [replace(whole, score=max(whole.score, surest))]
+    return [part for _, part in sure]
 
 
 def keep_strongest(parts: list[Part]) -> list[tuple[Part, list[int]]]:

@@ -29,6 +29,11 @@ REGISTER_WINDOW, REGISTER_ERROR, REGISTER_UNEXPLAINED = 3.0, 0.21, 0.35
 """Exact register is judged in Gaussian windows of this sigma in level pixels: the displacement in query pixels must be
 below the error, and the share of the images' difference that no displacement explains below the last."""
 
+WIDE_FROM = 0
+WIDE_WINDOW, WIDE_ERROR, WIDE_UNEXPLAINED = 8.0, 0.1, 0.85
+"""The same on the finest level from the index on, in windows so wide that they see through noise, blur and what was
+smoothed or drawn anew: over such distances second photographs drift by more than the error."""
+
 BLURS, SHARPER, MEAN_SIGMA = (0.7, 1.0, 1.4, 2.0, 2.8), 1.1, 4.0
 """Where copy or reference is sharper than the other by more than the factor, it is blurred by these sigmas in level
 pixels until it is not. Sharpness: energy of gradients over that of what differs from a mean of the last sigma."""
@@ -96,17 +101,42 @@ def _maximise_correlation(view: View, reference: list[Level], affine: Affine, ma
 def registered(view: View, reference: list[Level], mapping: Mapping, alike: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Which pixels of a view are in exact register with the aligned reference, (L, h, w) float32 in [0, 1].
 
-    One map for each of `REGISTER_LEVELS`, of the images as they are or as soft as the softer one, whichever brings more
-    of what looks alike into register.
+    One map for each of `REGISTER_LEVELS`, judged in small windows.
     """
+    judge = REGISTER_WINDOW, REGISTER_ERROR, REGISTER_UNEXPLAINED
+    return np.stack([_judged(view, reference, mapping, alike, first, *judge) for first in REGISTER_LEVELS])
+
+
+def registered_widely(
+    view: View, reference: list[Level], mapping: Mapping, alike: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """Which pixels of a view are in exact register with the aligned reference, (h, w), judged in wide windows."""
+    return _judged(view, reference, mapping, alike, WIDE_FROM, WIDE_WINDOW, WIDE_ERROR, WIDE_UNEXPLAINED)
+
+
+def _judged(
+    view: View,
+    reference: list[Level],
+    mapping: Mapping,
+    alike: NDArray[np.bool_],
+    first: int,
+    window: float,
+    error: float,
+    unexplained: float,
+) -> NDArray[np.float32]:
+    """What windows on the finest level from an index on say, (h, w) float32 in [0, 1].
+
+    The images are taken as they are or as soft as the softer one, whichever brings more of what looks alike into
+    register. The displacement that is left is believed where it explains the difference of the images.
+    """
+    (level,) = view.finest(first, 1)
+    warped, _ = warp(reference, level, mapping)
     maps = []
-    for first in REGISTER_LEVELS:
-        (level,) = view.finest(first, 1)
-        warped, _ = warp(reference, level, mapping)
-        pairs = _equally_soft(level.gray.numpy(), warped, view.on_level(alike.astype(np.float32), level))
-        exact = [view.resample(_in_register(level, own, other), level) for own, other in pairs]
-        maps.append(max(exact, key=lambda one: float((one * alike).sum())))
-    return np.stack(maps)
+    for own, other in _equally_soft(level.gray.numpy(), warped, view.on_level(alike.astype(np.float32), level)):
+        step, left = displacement(*normalised(torch.from_numpy(own), other), window)
+        exact = (np.hypot(*(step * level.scale).transpose(2, 0, 1)) < error) & (left < unexplained)
+        maps.append(view.resample(exact.astype(np.float32), level))
+    return max(maps, key=lambda one: float((one * alike).sum()))
 
 
 def _equally_soft(
@@ -136,16 +166,6 @@ def _sharpness(image: NDArray[np.float32], weight: NDArray[np.float32]) -> float
     dx, dy = (cv2.Sobel(image, cv2.CV_32F, *order, ksize=1) for order in ((1, 0), (0, 1)))
     contrast = (image - cv2.GaussianBlur(image, (0, 0), MEAN_SIGMA)) ** 2
     return float(((dx * dx + dy * dy) * weight).sum() / max(float((contrast * weight).sum()), 1e-9))
-
-
-def _in_register(level: Level, own: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Which pixels of a level are in exact register with a warped reference, (h, w) float32, 0 or 1.
-
-    The displacement that is left is believed where it explains the difference of the images.
-    """
-    step, unexplained = displacement(*normalised(torch.from_numpy(own), other), REGISTER_WINDOW)
-    exact = np.hypot(*(step * level.scale).transpose(2, 0, 1)) < REGISTER_ERROR
-    return np.asarray(exact & (unexplained < REGISTER_UNEXPLAINED), np.float32)
 
 
 def displacement(

@@ -20,7 +20,7 @@ from localmatch.kernels import splat_evidence
 from localmatch.kernels.splat import PEAK, SUBPIXEL
 from localmatch.patches import PATCH
 from localmatch.records import Alignment, Box, Encoded, Level, Mapping, Neighbours, Structure, Verified
-from localmatch.registration import contrast_of, correlation, refine, registered
+from localmatch.registration import contrast_of, correlation, refine, registered, registered_widely
 from localmatch.structure import structure, texture
 from localmatch.views import view_of
 
@@ -77,10 +77,18 @@ def verify(
             mapping,
             evidence=whole(comparison.evidence(mapping)),
             registered=whole(register),
+            wide=whole(_widely(comparison, mapping, alike)),
             correlation=whole(correlation(view, reference, mapping)),
         )
         for mapping, register in found
     ]
+
+
+def _widely(comparison: Comparison, mapping: Mapping, alike: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Which pixels are in exact register in wide windows, (h, w): no evidence but of affine maps."""
+    if mapping.flow is not None:
+        return np.zeros(alike.shape, np.float32)
+    return registered_widely(comparison.view, comparison.reference, mapping, alike)
 
 
 def _bent(comparison: Comparison, affine: Mapping, alike: NDArray[np.bool_], share: float) -> list[Found]:
@@ -158,5 +166,6 @@ def stored_patches(encoded: Encoded, alignment: Alignment, neighbours: Neighbour
         Mapping(alignment.affine),
         evidence,
         registered=np.full_like(evidence, UNKNOWN_REGISTER)[None],
+        wide=np.zeros_like(evidence),
         correlation=np.full_like(evidence, UNKNOWN_CORRELATION)[None],
     )

@@ -61,6 +61,8 @@ CHANGES = {
     "bent": bent,
     "recompressed": recompressed,
     "blurred": lambda p: cv2.GaussianBlur(p, (0, 0), 1.2),
+    "noisy": lambda p: (p + np.random.default_rng(0).normal(0, 25, p.shape)).clip(0, 255).astype(np.uint8),
+    "smoothed": lambda p: cv2.edgePreservingFilter(p, flags=1, sigma_s=20, sigma_r=0.3),
     "sharpened": lambda p: cv2.addWeighted(p, 1.8, cv2.GaussianBlur(p, (0, 0), 1.5), -0.8, 0),
     "recoloured": lambda p: (255 * (p[..., [2, 0, 1]] / 255.0) ** 1.4).astype(np.uint8),
 }

@@ -1,12 +1,17 @@
 """What is compared, where, and what counts as distinct."""
 
+import cv2
 import numpy as np
 import pytest
 from helpers import photo
 
 from localmatch.descriptor.encode import encode_query
 from localmatch.descriptor.weights import load_descriptor
+from localmatch.patches import pyramid
+from localmatch.records import Mapping
+from localmatch.registration import registered_widely
 from localmatch.structure import structure
+from localmatch.verification import query_structure
 from localmatch.views import view_of
 
 
@@ -55,3 +60,31 @@ def test_a_view_has_one_pixel_at_least_and_lies_on_the_query(box: tuple[float, f
     assert all(0 <= corner < side for corner, side in zip(view.corner, (600, 400), strict=True))
     assert view.size == (1, 1)
     assert all(min(level.gray.shape) >= 1 for level in view.levels)
+
+
+def drifted(image: np.ndarray) -> np.ndarray:
+    """As in a second photograph: within half a pixel, here more and there less."""
+    y, x = np.mgrid[: image.shape[0], : image.shape[1]].astype(np.float32)
+    drift = 0.5 * np.dstack([np.sin(y / 40), np.cos(x / 40)])
+    return cv2.remap(image, np.dstack([x, y]) + drift, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+
+
+@pytest.mark.parametrize(
+    ("image", "in_register"),
+    [
+        (lambda p: (p + np.random.default_rng(0).normal(0, 25, p.shape)).clip(0, 255).astype(np.uint8), True),
+        (lambda p: cv2.GaussianBlur(p, (0, 0), 1.5), True),
+        (drifted, False),
+        (lambda p: photo("chelsea")[: p.shape[0], : p.shape[1]], False),
+    ],
+    ids=["noisy", "blurred", "drifted", "another"],
+)
+def test_wide_windows_see_exact_register_through_what_hides_pixels(image, in_register: bool) -> None:
+    original = photo("coffee")[:300, :400]
+    query = encoded(image(original))
+    view, reference, everywhere = view_of(query, (0, 0, 400, 300)), pyramid(original), np.ones((300, 400), bool)
+    identity = Mapping(np.eye(2, 3))
+    wide = registered_widely(view, reference, identity, everywhere)
+    assert wide.shape == (300, 400)
+    share = np.average(wide, weights=query_structure(query).support)
+    assert share > 0.4 if in_register else share < 0.1
