@@ -40,7 +40,7 @@ FREE_CORNERS_OF_FLOW, BENT_WORTH = 16, 0.1
 """The same where a flow bends the affine map, which brings texture into register, too; and what small copies are worth
 that it finds."""
 
-CORE_MARGIN, CORE_LEAST = 8, 64
+CORE_MARGIN, CORE_LEAST = 10, 64
 """Pixels from its edge where the core of a part begins; the deepest so many are always of it."""
 
 NOISE, LEAST_NOISE = 0.08, 0.02
