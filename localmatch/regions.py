@@ -18,8 +18,8 @@ THRESHOLD = 0.5
 """Heat over which a pixel belongs to a region."""
 
 GROWN = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (11, 11))
-"""A region is grown by 5 pixels: patches that straddle the edge of a copy see the host, and fall short of it. The mask IoU
-of pieces of 1 to 5% of an image is 0.80 so, and 0.76 with 3 pixels."""
+"""A region is grown by 5 pixels: patches that straddle the edge of a copy see the host, and fall short of it. The mask
+IoU of pieces of 1 to 5% of an image is 0.80 so, and 0.76 with 3 pixels."""
 
 MIN_HEAT, MIN_SCORE = 256.0, 1.5
 """Parts whose heat * support sums to less, in pixels, or of a lower score, are not reported: how rare those are, a few
