@@ -1,0 +1,60 @@
+"""Which parts of a heatmap are a region, and which of several are one."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from localmatch.neighbours import STANDS_OUT
+from localmatch.records import Alignment, Candidate, Mapping, Structure, Verified
+from localmatch.regions import Part, boxes, find_parts, keep_strongest
+
+SIDE = 200
+LEFT, RIGHT = np.s_[40:120, 10:80], np.s_[60:160, 110:190]
+
+
+def flat(value: float, levels: int = 0) -> NDArray[np.float32]:
+    return np.full((levels, SIDE, SIDE)[not levels :], value, np.float32)
+
+
+def parts_of(correlation: NDArray[np.float32]) -> list[Part]:
+    """The parts of a heatmap of two pieces, all of it in exact register."""
+    heat = flat(0)
+    heat[LEFT] = heat[RIGHT] = 1
+    verified = Verified(Mapping(np.eye(2, 3)), flat(1), flat(1, 1), flat(0), correlation[None])
+    alignment = Alignment(0, np.eye(2, 3), 20 * STANDS_OUT, np.arange(10), (10, 40, 190, 160))
+    query = Structure(flat(1), flat(1), flat(1), flat(1, 1))
+    return find_parts(3, Candidate(alignment, frozenset([0])), heat, query, verified)
+
+
+def test_pieces_of_one_copy_with_something_between_are_one_region() -> None:
+    (part,) = parts_of(flat(0.98))
+    assert part.owner == 3
+    assert part.mask[LEFT].all()
+    assert part.mask[RIGHT].all()
+    assert not part.mask[:, 90:100].any()
+    query_box, reference_box = boxes(part.mask, part.affine, (SIDE, SIDE))
+    assert query_box == pytest.approx((5, 35, 195, 165), abs=1)
+    assert reference_box == pytest.approx(query_box, abs=1)
+
+
+def test_a_piece_that_is_not_sure_is_not_of_the_region() -> None:
+    correlation = flat(0.98)
+    correlation[:, 95:] = 0.5
+    (part,) = parts_of(correlation)
+    assert part.mask[LEFT].all()
+    assert not part.mask[RIGHT].any()
+
+
+def test_where_nothing_is_sure_there_is_no_region() -> None:
+    assert parts_of(flat(0.5)) == []
+
+
+def test_what_lies_under_a_stronger_region_is_another_reference_of_it() -> None:
+    def part(owner: int, score: float, place: tuple[slice, slice]) -> Part:
+        mask = np.zeros((SIDE, SIDE), bool)
+        mask[place] = True
+        return Part(owner, mask, score, 1.0, np.eye(2, 3))
+
+    weaker, stronger, apart = part(0, 2, np.s_[40:120, 20:90]), part(1, 5, LEFT), part(2, 3, RIGHT)
+    kept = keep_strongest([weaker, apart, stronger])
+    assert [(one.owner, also) for one, also in kept] == [(1, [0]), (2, [])]
