@@ -1,8 +1,8 @@
 """A part of a heatmap -> its score: there are two ways to be sure, and the surer one counts.
 
     same pixels:   enough * register * (rarity * NOISE / (1 + LEAST_NOISE - correlation)) ^ 2
-    large picture: distinct pixels / LARGE * more than an affine map explains * wide register ^ 3 * min(1, rarity)
-                   * min(MOST_LIKE, NOISE / (1 + LEAST_NOISE - correlation)) ^ 3
+    large picture: (distinct pixels - ENOUGH) / LARGE * more than an affine map explains * wide register ^ 3
+                   * min(1, rarity) * min(MOST_LIKE, NOISE / (1 + LEAST_NOISE - correlation)) ^ 3
 
 The first finds small copies, the second large ones whose pixels differ: noise, blur, blends, what was smoothed or
 rendered anew in place. What it took a homography or a flow to bring into register counts less, and never as a large
@@ -48,9 +48,10 @@ NOISE, LEAST_NOISE = 0.08, 0.02
 with their source at 0.92 or more; of what else passes for alike, mostly second photographs of one thing, 5%."""
 
 LARGE, FREE_SUPPORT, MOST_LIKE = 32.0, 3000.0, 1.44
-"""Of a large picture: pixels that are distinct that are enough; pixels of support, the windows of three corners, that
-any affine map brings into wide register; and how much likeness counts at most. Fitted to 275 clean images, of which
-none scores over 1.2 so, and 55 copies of development, of which 47 score over 1.75, and with the first way 52."""
+"""Of a large picture: distinct pixels that are enough, beyond the few that large discs and bars have in all logos;
+pixels of support, the windows of three corners, that any affine map brings into wide register; and how much likeness
+counts at most. Fitted to 275 clean images, of which none scores over 1.2 so, and 55 copies of development, of which 46
+score over 1.75, and with the first way 52."""
 
 TURNED_WORTH = 0.5
 """What a copy is worth that was turned by right angles: they are rarer, and what is symmetric fits turned as well."""
@@ -90,7 +91,7 @@ def score_of(
     like = NOISE / (1 + LEAST_NOISE - same)
     same_pixels = enough * register * (rarity * like) ** 2
     more = max(0.0, 1 - FREE_SUPPORT / max(float(support.sum()), 1.0))
-    large = distinct / LARGE * more * (wide * min(MOST_LIKE, like)) ** 3 * min(1.0, rarity)
+    large = max(0.0, distinct - ENOUGH) / LARGE * more * (wide * min(MOST_LIKE, like)) ** 3 * min(1.0, rarity)
     worth = (PLANE_WORTH if projective else 1.0) * (TURNED_WORTH if candidate.alignment.turned else 1.0)
     return worth * max(same_pixels, large), same
 

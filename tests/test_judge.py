@@ -93,6 +93,14 @@ def test_few_corners_are_no_evidence_however_well_they_agree() -> None:
     assert score == 0
 
 
+def test_a_large_disc_is_no_large_picture() -> None:
+    def disc(query: Structure, verified: Verified, mask: NDArray[np.bool_]) -> None:
+        query.distinct[:] = 0.02  # 200 pixels, as antialiased outlines have
+        query.texture[:] = 0
+
+    assert judged(side=110, wide=1, correlation=0.999, rarity=0.5, change=disc) < MIN_SCORE
+
+
 def test_what_windows_see_of_the_host_at_the_edge_does_not_count() -> None:
     def spoil(query: Structure, verified: Verified, mask: NDArray[np.bool_]) -> None:
         edge = mask.copy()
