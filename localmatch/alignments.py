@@ -79,7 +79,8 @@ def _fit(neighbours: Neighbours, group: NDArray[np.int64], voters: NDArray[np.in
     """A similarity from the voters, then an affine map from all of the group that agree with it."""
     if len(np.unique(neighbours.query_patch[voters])) < MIN_INLIERS:
         return None
-    frame = pose_frame(neighbours.pose[group[0]])
+    pose = int(neighbours.pose[group[0]])
+    frame, mirrored = pose_frame(pose), bool(pose % 2)
     source = project(frame, neighbours.query_xy[voters])
     target = neighbours.reference_xy[voters].astype(np.float64)
     ratio = 2 ** (np.median(neighbours.reference_level[voters] - neighbours.query_level[voters].astype(float)) / 2)
@@ -97,7 +98,7 @@ def _fit(neighbours: Neighbours, group: NDArray[np.int64], voters: NDArray[np.in
         weight = neighbours.evidence[inliers] / 2.0 ** neighbours.query_level[inliers]
         affine = fit_affine(source, target, weight.astype(np.float64))
         stretch = np.linalg.svd(affine[:, :2], compute_uv=False)
-        if stretch[0] > 1.7 * stretch[1] or np.linalg.det(affine[:, :2]) * np.linalg.det(frame[:, :2]) < 0:
+        if stretch[0] > 1.7 * stretch[1] or (np.linalg.det(affine[:, :2]) < 0) != mirrored:
             return None
     inliers = _agreeing(neighbours, group, affine, TIGHTENING[-1])
     if len(inliers) < MIN_INLIERS:

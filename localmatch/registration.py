@@ -8,6 +8,8 @@ affine map, or one homography, brings all its pixels to within a third of a pixe
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 import torch
@@ -21,18 +23,30 @@ from localmatch.structure import contrast
 from localmatch.views import View
 from localmatch.warping import normalised, warp
 
-REGISTER_LEVELS = (-1, 1)
-"""Register is judged on the finest level from each of these indices on: the first is the sharper judge, the second sees
-less of noise, blur and JPEG. Large images begin at coarser levels."""
 
-REGISTER_WINDOW, REGISTER_ERROR, REGISTER_UNEXPLAINED = 3.0, 0.21, 0.35
-"""Exact register is judged in Gaussian windows of this sigma in level pixels: the displacement in query pixels must be
-below the error, and the share of the images' difference that no displacement explains below the last."""
+@dataclass(frozen=True)
+class Windows:
+    """The Gaussian windows in which exact register is judged, and how.
 
-WIDE_FROM = 0
-WIDE_WINDOW, WIDE_ERROR, WIDE_UNEXPLAINED = 8.0, 0.1, 0.85
-"""The same on the finest level from the index on, in windows so wide that they see through noise, blur and what was
-smoothed or drawn anew: over such distances second photographs drift by more than the error."""
+    Attributes:
+        first: They lie on the finest level from this index on. Large images begin at coarser levels.
+        sigma: In level pixels.
+        error: The displacement, in query pixels, must be below it.
+        unexplained: The share of the images' difference that no displacement explains must be below it.
+    """
+
+    first: int
+    sigma: float
+    error: float
+    unexplained: float
+
+
+SMALL = Windows(-1, 3.0, 0.21, 0.35), Windows(1, 3.0, 0.21, 0.35)
+"""The first are the sharper judge, the second see less of noise, blur and JPEG."""
+
+WIDE = Windows(0, 8.0, 0.1, 0.85)
+"""So wide that they see through noise, blur and what was smoothed or drawn anew: over such distances second photographs
+drift by more than the error."""
 
 BLURS, SHARPER, MEAN_SIGMA = (0.7, 1.0, 1.4, 2.0, 2.8), 1.1, 4.0
 """Where copy or reference is sharper than the other by more than the factor, it is blurred by these sigmas in level
@@ -99,42 +113,32 @@ def _maximise_correlation(view: View, reference: list[Level], affine: Affine, ma
 
 
 def registered(view: View, reference: list[Level], mapping: Mapping, alike: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Which pixels of a view are in exact register with the aligned reference, (L, h, w) float32 in [0, 1].
-
-    One map for each of `REGISTER_LEVELS`, judged in small windows.
-    """
-    judge = REGISTER_WINDOW, REGISTER_ERROR, REGISTER_UNEXPLAINED
-    return np.stack([_judged(view, reference, mapping, alike, first, *judge) for first in REGISTER_LEVELS])
+    """Which pixels of a view are in exact register with the aligned reference, (L, h, w), as each of `SMALL` judge."""
+    return np.stack([_judged(view, reference, mapping, alike, windows) for windows in SMALL])
 
 
 def registered_widely(
     view: View, reference: list[Level], mapping: Mapping, alike: NDArray[np.bool_]
 ) -> NDArray[np.float32]:
-    """Which pixels of a view are in exact register with the aligned reference, (h, w), judged in wide windows."""
-    return _judged(view, reference, mapping, alike, WIDE_FROM, WIDE_WINDOW, WIDE_ERROR, WIDE_UNEXPLAINED)
+    """Which pixels of a view are in exact register with the aligned reference, (h, w), as `WIDE` judge."""
+    return _judged(view, reference, mapping, alike, WIDE)
 
 
 def _judged(
-    view: View,
-    reference: list[Level],
-    mapping: Mapping,
-    alike: NDArray[np.bool_],
-    first: int,
-    window: float,
-    error: float,
-    unexplained: float,
+    view: View, reference: list[Level], mapping: Mapping, alike: NDArray[np.bool_], windows: Windows
 ) -> NDArray[np.float32]:
-    """What windows on the finest level from an index on say, (h, w) float32 in [0, 1].
+    """Which pixels of a view are in exact register, (h, w) float32 in [0, 1].
 
     The images are taken as they are or as soft as the softer one, whichever brings more of what looks alike into
     register. The displacement that is left is believed where it explains the difference of the images.
     """
-    (level,) = view.finest(first, 1)
+    (level,) = view.finest(windows.first, 1)
     warped, _ = warp(reference, level, mapping)
     maps = []
     for own, other in _equally_soft(level.gray.numpy(), warped, view.on_level(alike.astype(np.float32), level)):
-        step, left = displacement(*normalised(torch.from_numpy(own), other), window)
-        exact = (np.hypot(*(step * level.scale).transpose(2, 0, 1)) < error) & (left < unexplained)
+        step, unexplained = displacement(*normalised(torch.from_numpy(own), other), windows.sigma)
+        exact = np.hypot(*(step * level.scale).transpose(2, 0, 1)) < windows.error
+        exact &= unexplained < windows.unexplained
         maps.append(view.resample(exact.astype(np.float32), level))
     return max(maps, key=lambda one: float((one * alike).sum()))
 

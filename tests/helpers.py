@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -20,6 +21,18 @@ def photo(name: str) -> NDArray[np.uint8]:
 def save(image: NDArray[np.uint8], path: Path) -> Path:
     Image.fromarray(image).save(path)
     return path
+
+
+def noisy(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    noise = np.random.default_rng(0).normal(0, 25, image.shape)
+    return (image + noise).clip(0, 255).astype(np.uint8)
+
+
+def bent(image: NDArray[np.uint8], amount: float, down: float, across: float) -> NDArray[np.uint8]:
+    """The image after a smooth displacement of at most `amount` pixels, in waves of these lengths / 2 pi."""
+    y, x = np.mgrid[: image.shape[0], : image.shape[1]].astype(np.float32)
+    shift = amount * np.dstack([np.sin(y / down), np.cos(x / across)])
+    return cv2.remap(image, np.dstack([x, y]) + shift, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
 
 
 def box_iou(first: tuple[float, ...], second: tuple[float, ...]) -> float:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from helpers import box_iou, photo, save
+from helpers import bent, box_iou, noisy, photo, save
 from PIL import Image
 
 import localmatch as lm
@@ -39,12 +39,6 @@ def turned(image: np.ndarray, degrees: float) -> np.ndarray:
     return whole[PIECE[1] : PIECE[3], PIECE[0] : PIECE[2]]
 
 
-def bent(image: np.ndarray) -> np.ndarray:
-    y, x = np.mgrid[: image.shape[0], : image.shape[1]].astype(np.float32)
-    shift = 4 * np.dstack([np.sin(y / 25), np.cos(x / 30)])
-    return cv2.remap(image, np.dstack([x, y]) + shift, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
-
-
 def recompressed(image: np.ndarray) -> np.ndarray:
     _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 50])
     return cv2.imdecode(data, cv2.IMREAD_COLOR)
@@ -58,10 +52,10 @@ CHANGES = {
     "larger": lambda p: cv2.resize(p, None, fx=1.5, fy=1.5, interpolation=cv2.INTER_CUBIC),
     "turned by 12": lambda p: turned(p, 12),
     "turned by -12": lambda p: turned(p, -12),
-    "bent": bent,
+    "bent": lambda p: bent(p, 4, 25, 30),
     "recompressed": recompressed,
     "blurred": lambda p: cv2.GaussianBlur(p, (0, 0), 1.2),
-    "noisy": lambda p: (p + np.random.default_rng(0).normal(0, 25, p.shape)).clip(0, 255).astype(np.uint8),
+    "noisy": noisy,
     "smoothed": lambda p: cv2.edgePreservingFilter(p, flags=1, sigma_s=20, sigma_r=0.3),
     "sharpened": lambda p: cv2.addWeighted(p, 1.8, cv2.GaussianBlur(p, (0, 0), 1.5), -0.8, 0),
     "recoloured": lambda p: (255 * (p[..., [2, 0, 1]] / 255.0) ** 1.4).astype(np.uint8),
@@ -229,7 +223,7 @@ print(len(audit.regions), hashlib.sha256(text).hexdigest())
 
 def test_results_are_the_same_bytes_at_every_thread_count(index_path: Path, planted, tmp_path: Path) -> None:
     image = planted(CHANGES["turned by 12"](piece()))
-    image[10:190, 20:220] = bent(photo("chelsea")[60:240, 120:320])
+    image[10:190, 20:220] = CHANGES["bent"](photo("chelsea")[60:240, 120:320])
     path = save(image, tmp_path / "query.png")
     outputs = set()
     for threads in ("1", "2", "3"):

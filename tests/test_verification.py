@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-from helpers import photo
+from helpers import bent, noisy, photo
 
 from localmatch.descriptor.encode import encode_query
 from localmatch.descriptor.weights import load_descriptor
@@ -62,19 +62,12 @@ def test_a_view_has_one_pixel_at_least_and_lies_on_the_query(box: tuple[float, f
     assert all(min(level.gray.shape) >= 1 for level in view.levels)
 
 
-def drifted(image: np.ndarray) -> np.ndarray:
-    """As in a second photograph: within half a pixel, here more and there less."""
-    y, x = np.mgrid[: image.shape[0], : image.shape[1]].astype(np.float32)
-    drift = 0.5 * np.dstack([np.sin(y / 40), np.cos(x / 40)])
-    return cv2.remap(image, np.dstack([x, y]) + drift, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
-
-
 @pytest.mark.parametrize(
     ("image", "in_register"),
     [
-        (lambda p: (p + np.random.default_rng(0).normal(0, 25, p.shape)).clip(0, 255).astype(np.uint8), True),
+        (noisy, True),
         (lambda p: cv2.GaussianBlur(p, (0, 0), 1.5), True),
-        (drifted, False),
+        (lambda p: bent(p, 0.5, 40, 40), False),  # as second photographs drift
         (lambda p: photo("chelsea")[: p.shape[0], : p.shape[1]], False),
     ],
     ids=["noisy", "blurred", "drifted", "another"],

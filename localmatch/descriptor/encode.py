@@ -43,11 +43,12 @@ def encode_query(network: DescriptorNet, image: NDArray[np.uint8], budget: int) 
     rows, maps = [], {}
     numbers, poses = [np.zeros(0, np.int32)], [np.zeros(0, np.int8)]
     for pose in range(POSES):
+        frame = pose_frame(pose, _size(image))
         for level in levels if pose < TURNED else [one for one in levels if one.index >= TURNED_FROM]:
             number = np.flatnonzero(patches.level == level.index)
             posed = _in_pose(level, pose)
             dense = dense_map(network, posed.gray)
-            rows.append(_read(dense, posed, project(pose_frame(pose, _size(image)), patches.xy[number])))
+            rows.append(_read(dense, posed, project(frame, patches.xy[number])))
             numbers.append(number.astype(np.int32))
             poses.append(np.full(len(number), pose, np.int8))
             if not pose:
