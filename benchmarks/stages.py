@@ -39,7 +39,8 @@ STAGES = {
     "votes": "localmatch.audit.find_peaks",
     "neighbours in the shortlist": "localmatch.audit.match_shortlist",
     "alignments": "localmatch.audit.find_alignments",
-    "first look": "localmatch.audit._screened",
+    "look at pixels": "localmatch.audit._exact",
+    "first look": "localmatch.audit._alike",
     "verification": "localmatch.verification.verify",
     "regions": "localmatch.audit.find_parts",
 }

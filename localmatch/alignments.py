@@ -11,8 +11,9 @@ from localmatch.kernels.vote import RATIO_BIAS
 from localmatch.records import Alignment, Box, Candidate, Neighbours, Peaks
 from localmatch.votes import HALF_BIN
 
-MIN_INLIERS = 4
-"""Fewer agreeing query patches make no alignment: two points fit any similarity."""
+MIN_INLIERS, AFFINE_INLIERS = 2, 4
+"""Fewer agreeing query patches make no alignment; fewer than the second no affine map. Any two points fit a similarity,
+so that only the pixels themselves can tell whether those few are a copy."""
 
 TOLERANCE = 5.0
 """Query pixels by which an agreeing neighbour may miss; patches of coarse levels may miss by TOLERANCE_LEVEL more."""
@@ -92,8 +93,8 @@ def _fit(neighbours: Neighbours, group: NDArray[np.int64], voters: NDArray[np.in
     affine = compose(similarity, frame)
     for share in TIGHTENING:
         inliers = _agreeing(neighbours, group, affine, share)
-        if len(inliers) < MIN_INLIERS:
-            return None
+        if len(inliers) < AFFINE_INLIERS:
+            break
         source, target = neighbours.query_xy[inliers].astype(float), neighbours.reference_xy[inliers].astype(float)
         weight = neighbours.evidence[inliers] / 2.0 ** neighbours.query_level[inliers]
         affine = fit_affine(source, target, weight.astype(np.float64))

@@ -6,13 +6,13 @@ image -> pyramid/patches -> descriptors -> neighbours -> votes -> alignments -> 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from localmatch import verification
-from localmatch.alignments import choose_candidates, find_alignments
+from localmatch.alignments import AFFINE_INLIERS, choose_candidates, find_alignments
 from localmatch.descriptor.encode import encode_query
 from localmatch.descriptor.network import DescriptorNet
 from localmatch.heatmap import smooth_evidence
@@ -20,6 +20,7 @@ from localmatch.index.lists import Lists
 from localmatch.index.shard import Shard
 from localmatch.matching import match_shortlist, shortlist
 from localmatch.neighbours import InBackground, search
+from localmatch.pixels import look_at_pixels
 from localmatch.records import Candidate, Encoded, Level, Neighbours, Region, Structure, Verified
 from localmatch.regions import Part, boxes, find_parts, keep_strongest
 from localmatch.votes import find_peaks
@@ -27,9 +28,12 @@ from localmatch.votes import find_peaks
 QUERY_BUDGET = 4000
 """Patches a query."""
 
-SHORTLISTING, PEAKS, SCREENED, EACH, VERIFIED = 1024, 300, 24, 2, 8
-"""Peaks that choose the shortlist; peaks fitted; alignments looked at; of those for each part of the query; alignments
-verified in full."""
+SHORTLISTING, PEAKS, LOOKED, SCREENED, EACH = 1024, 300, 96, 24, 2
+"""Peaks that choose the shortlist; peaks fitted; alignments whose pixels are looked at, and whose descriptors; of those
+for each part of the query."""
+
+EXACT, VERIFIED = 4, 8
+"""Alignments verified in full, of those whose pixels are the same and of the others."""
 
 SCREEN_PASS = 0.35
 """Alignments whose first look shows less similarity are dropped."""
@@ -86,8 +90,8 @@ def find_regions(searcher: Searcher, image: NDArray[np.uint8]) -> tuple[NDArray[
     references = shortlist(first, find_peaks(first, SHORTLISTING))
     neighbours = match_shortlist(encoded, searcher.shards, background, references)
     alignments = find_alignments(neighbours, find_peaks(neighbours, PEAKS))
-    candidates = _screened(searcher, encoded, choose_candidates(alignments, SCREENED, EACH))
     structure = verification.query_structure(encoded)
+    candidates = _screened(searcher, encoded, structure, choose_candidates(alignments, LOOKED, EACH))
     parts: list[Part] = []
     for owner, candidate in enumerate(candidates):
         for verified in _verify(searcher, encoded, structure, neighbours, candidate):
@@ -121,7 +125,27 @@ def _region(searcher: Searcher, part: Part, candidate: Candidate, also: Sequence
     )
 
 
-def _screened(searcher: Searcher, encoded: Encoded, candidates: list[Candidate]) -> list[Candidate]:
+def _screened(searcher: Searcher, encoded: Encoded, query: Structure, candidates: list[Candidate]) -> list[Candidate]:
+    """The candidates to verify: whose pixels are the same, and whose descriptors are most alike at a first look."""
+    exact = _exact(searcher, encoded, query, candidates)
+    known = {id(one.alignment.inliers) for one in exact}
+    others = [one for one in candidates if len(one.alignment.inliers) >= AFFINE_INLIERS][:SCREENED]
+    return exact + [one for one in _alike(searcher, encoded, others) if id(one.alignment.inliers) not in known]
+
+
+def _exact(searcher: Searcher, encoded: Encoded, query: Structure, candidates: list[Candidate]) -> list[Candidate]:
+    """The candidates whose pixels are the same at a look, surest first."""
+    exact, scores = [], []
+    for candidate in candidates:
+        levels = searcher.read_levels(candidate.alignment.reference)
+        score, affine = look_at_pixels(encoded, query, levels, candidate) if levels else (0.0, None)
+        if affine is not None and score > 0:
+            exact.append(replace(candidate, alignment=replace(candidate.alignment, affine=affine)))
+            scores.append(score)
+    return [exact[number] for number in np.argsort(-np.array(scores), kind="stable")[:EXACT]]
+
+
+def _alike(searcher: Searcher, encoded: Encoded, candidates: list[Candidate]) -> list[Candidate]:
     """The candidates that pass a first look, best first; those whose reference is gone have only their votes.
 
     They are taken in turn from two orders: photographs have few neighbours of much evidence, drawings many of little.

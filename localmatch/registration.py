@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from localmatch.geometry import Affine, compose, invert, level_frame
 from localmatch.kernels import local_zncc
@@ -56,6 +57,9 @@ CORRELATION_LEVELS, CORRELATION_RADIUS = (0, 1), 5
 """Pixels are correlated on the finest level from each of these indices on, in windows of this radius in level pixels:
 the second sees less of noise and JPEG."""
 
+SAME, SAME_WIDTH = 0.95, 0.01
+"""Correlation on the finest of those levels at which a pixel is as likely the same as not, and the logistic's width."""
+
 ECC_SHORT_SIDE, ECC_ROUNDS, ECC_PIXELS = 600, 40, 200
 """The alignment is refined on a level of at most this short side, in so many rounds, on so many pixels at least."""
 
@@ -84,14 +88,14 @@ def refine(
     mask = alike.astype(np.uint8)
     # Contrast normalisation sees the host at the edge of a copy, which would bend the map.
     inner = cv2.erode(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (ECC_EDGE, ECC_EDGE)))
-    moved = _maximise_correlation(view, reference, affine, inner if inner.sum() >= ECC_PIXELS else mask)
+    moved = maximise_correlation(view, reference, affine, inner if inner.sum() >= ECC_PIXELS else mask)
     if moved is None:
         return affine, before
     after = registered(view, reference, Mapping(moved), alike)
     return (moved, after) if (after * alike).sum() > (before * alike).sum() else (affine, before)
 
 
-def _maximise_correlation(view: View, reference: list[Level], affine: Affine, mask: NDArray[np.uint8]) -> Affine | None:
+def maximise_correlation(view: View, reference: list[Level], affine: Affine, mask: NDArray[np.uint8]) -> Affine | None:
     """The affine map near `affine` at which the contrast-normalised pixels of a mask correlate best, if any."""
     level = next(
         (one for one in view.finest(0, len(view.levels)) if min(one.gray.shape) <= ECC_SHORT_SIDE), view.levels[-1]
@@ -221,6 +225,11 @@ def correlation(view: View, reference: list[Level], mapping: Mapping) -> NDArray
         found = local_zncc(*images, torch.from_numpy(inside), CORRELATION_RADIUS)
         correlations.append(view.resample(found.numpy().astype(np.float32) / np.float32(ONE), level))
     return np.stack(correlations)
+
+
+def likely_same(correlations: NDArray[np.float32]) -> NDArray[np.float32]:
+    """How likely pixels are the same, brightness and contrast apart, (h, w) float32 in [0, 1], from `correlation`."""
+    return np.asarray(expit((correlations[0] - SAME) / SAME_WIDTH), np.float32)
 
 
 def contrast_of(view: View) -> NDArray[np.float32]:

@@ -20,7 +20,7 @@ from localmatch.kernels import splat_evidence
 from localmatch.kernels.splat import PEAK, SUBPIXEL
 from localmatch.patches import PATCH
 from localmatch.records import Alignment, Box, Encoded, Level, Mapping, Neighbours, Structure, Verified
-from localmatch.registration import contrast_of, correlation, refine, registered, registered_widely
+from localmatch.registration import contrast_of, correlation, likely_same, refine, registered, registered_widely
 from localmatch.structure import structure, texture
 from localmatch.views import view_of
 
@@ -60,7 +60,8 @@ def verify(
     """Refine an alignment, bend it where that helps, and compare every pixel where enough is in register."""
     view = view_of(encoded, _extent(network, encoded, reference, alignment))
     comparison = Comparison(network, view, reference)
-    alike = comparison.alike(Mapping(alignment.affine))
+    given = Mapping(alignment.affine)
+    alike = comparison.alike(given) | (likely_same(correlation(view, reference, given)) > 0.5)
     affine, register = refine(view, reference, alignment.affine, alike)
     share = _share(register, alike)
     found = [(Mapping(affine), register)] if share >= REGISTERED else []
@@ -72,16 +73,25 @@ def verify(
         out[..., *view.slices] = part
         return out
 
-    return [
-        Verified(
-            mapping,
-            evidence=whole(comparison.evidence(mapping)),
-            registered=whole(register),
-            wide=whole(_widely(comparison, mapping, alike)),
-            correlation=whole(correlation(view, reference, mapping)),
+    verified = []
+    for mapping, register in found:
+        correlations = correlation(view, reference, mapping)
+        verified.append(
+            Verified(
+                mapping,
+                evidence=whole(_evidence(comparison, mapping, correlations)),
+                registered=whole(register),
+                wide=whole(_widely(comparison, mapping, alike)),
+                correlation=whole(correlations),
+            )
         )
-        for mapping, register in found
-    ]
+    return verified
+
+
+def _evidence(comparison: Comparison, mapping: Mapping, correlations: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Evidence that pixels were copied, (h, w): what descriptors say or, of small pieces, the pixels themselves."""
+    evidence = comparison.evidence(mapping)
+    return evidence if mapping.flow is not None else np.maximum(evidence, likely_same(correlations))
 
 
 def _widely(comparison: Comparison, mapping: Mapping, alike: NDArray[np.bool_]) -> NDArray[np.float32]:

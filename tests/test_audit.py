@@ -87,6 +87,19 @@ def test_copies_are_found_in_place(change: str, index: lm.Index, planted) -> Non
         assert box_iou(region.reference_box, PIECE) > 0.6
 
 
+@pytest.mark.parametrize(("x", "y"), [(220, 150), (260, 60)])
+@pytest.mark.parametrize("side", [36, 48])
+def test_small_copies_of_pixels_are_found_and_drawn(x: int, y: int, side: int, index: lm.Index, planted) -> None:
+    copy = photo("chelsea")[y : y + side, x : x + side]  # half a percent of the host, and less than one
+    audit = index.audit(planted(copy, 250, 200), alpha=0.05)
+    assert audit.flagged
+    region = audit.regions[0]
+    assert Path(region.reference).stem == "chelsea"
+    assert box_iou(region.query_box, (250, 200, 250 + side, 200 + side)) > 0.5
+    assert box_iou(region.reference_box, (x, y, x + side, y + side)) > 0.5
+    assert region.kind == "pixel"
+
+
 @pytest.mark.parametrize(
     ("turns", "mirrored", "top_left", "bottom_left"),
     [

@@ -1,0 +1,82 @@
+"""A look at the pixels of an alignment: copies of pixels show at once, however small they are and few their patches.
+
+Descriptors of a small copy see the host, and two agreeing patches fit any map; but that pixels are the same, brightness
+and contrast apart, over more than an edge or a corner, is no chance.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from localmatch.geometry import Affine, project
+from localmatch.heatmap import smooth_evidence
+from localmatch.records import Alignment, Box, Candidate, Encoded, Level, Mapping, Structure, Verified
+from localmatch.regions import find_parts
+from localmatch.registration import correlation, likely_same, maximise_correlation
+from localmatch.views import view_of
+
+AROUND, WITHIN = 24, 8
+"""Query pixels around the box of the agreeing patches that are looked at, and that take part in the refinement."""
+
+PASTED = 0.06
+"""A map whose linear part is nearer to one of the eight poses may be that of a copy which was pasted pixel by pixel."""
+
+
+def look_at_pixels(
+    encoded: Encoded, query: Structure, reference: list[Level], candidate: Candidate
+) -> tuple[float, Affine]:
+    """The score that an alignment would have for the pixels that are the same; 0 where they are no region.
+
+    Args:
+        encoded: A query from `encode_query`.
+        query: Its structure.
+        reference: Pyramid of the reference.
+        candidate: The alignment, and how many references show the same.
+
+    Returns:
+        score: As of `judge`, were all in register.
+        affine: (2, 3) float64 query -> reference, as given or refined, whichever scores higher.
+    """
+    alignment = candidate.alignment
+    view = view_of(encoded, _grown(alignment.box, AROUND))
+    seen = Structure(
+        *(one[..., *view.slices] for one in (query.support, query.distinct, query.texture, query.contrast))
+    )
+    patches = np.zeros(encoded.size[::-1], np.uint8)
+    patches[view_of(encoded, _grown(alignment.box, WITHIN)).slices] = 1
+    refined = maximise_correlation(view, reference, alignment.affine, patches[view.slices])
+    affines = [one for one in (alignment.affine, _pasted(alignment), refined) if one is not None]
+    looks = [correlation(view, reference, Mapping(affine)) for affine in affines]
+    best = int(np.argmax([likely_same(look).sum() for look in looks]))
+    # Contrast normalisation sees the host around the patches, but not within what is the same.
+    same = (likely_same(looks[best]) > 0.5).astype(np.uint8)
+    finer = maximise_correlation(view, reference, affines[best], same)
+    if finer is not None:
+        affines.append(finer)
+        looks.append(correlation(view, reference, Mapping(finer)))
+    scores = [_score(seen, Mapping(affine), look, candidate) for affine, look in zip(affines, looks, strict=True)]
+    return max(scores), affines[int(np.argmax(scores))]
+
+
+def _pasted(alignment: Alignment) -> Affine | None:
+    """The map of a copy that was pasted pixel by pixel, in any pose, where the alignment is near to one."""
+    linear = np.round(alignment.affine[:, :2])
+    if np.abs(linear - alignment.affine[:, :2]).max() > PASTED or abs(np.linalg.det(linear)) != 1:
+        return None
+    centre = np.array(alignment.box).reshape(2, 2).mean(0)
+    shift = project(alignment.affine, centre[None])[0] - linear @ centre
+    return np.column_stack([linear, np.round(shift)])
+
+
+def _score(query: Structure, mapping: Mapping, correlations: NDArray[np.float32], candidate: Candidate) -> float:
+    """The score of the strongest part of what is the same, were it all in register."""
+    evidence = likely_same(correlations)
+    verified = Verified(mapping, evidence, np.ones_like(correlations), np.zeros_like(evidence), correlations)
+    parts = find_parts(0, candidate, smooth_evidence(evidence, query.support), query, verified)
+    return max((part.score for part in parts), default=0.0)
+
+
+def _grown(box: Box, by: int) -> Box:
+    x0, y0, x1, y1 = box
+    return x0 - by, y0 - by, x1 + by, y1 + by

@@ -1,0 +1,104 @@
+"""Small copies of pixels are seen at a look, and what only resembles is not."""
+
+import cv2
+import numpy as np
+import pytest
+from helpers import photo
+
+from localmatch.descriptor.encode import encode_query
+from localmatch.descriptor.weights import load_descriptor
+from localmatch.geometry import Affine, project
+from localmatch.patches import pyramid
+from localmatch.pixels import look_at_pixels
+from localmatch.records import Alignment, Candidate
+from localmatch.verification import query_structure
+
+SIDE, CORNER = 36, np.array([220, 150])
+"""Of the copied piece, and its corner on the reference."""
+
+LIGHT = (0.8, 30)
+
+
+def candidate(affine: Affine, x: int, y: int, side: int = SIDE) -> Candidate:
+    box = (x + side * 0.3, y + side * 0.3, x + side * 0.7, y + side * 0.7)
+    return Candidate(Alignment(0, affine, 3 * 15000, np.arange(3), box), frozenset([0]))
+
+
+def nudged(exact: Affine, linear: list[list[float]], shift: tuple[float, float], side: int) -> Affine:
+    """A map that misses the exact one by the shift in the middle of the piece, and by more around."""
+    middle = np.array([60 + side / 2, 80 + side / 2])
+    change = np.column_stack([linear, np.array(shift) - np.array(linear) @ middle])
+    return np.asarray(exact + change)
+
+
+def look(query: np.ndarray, reference: np.ndarray, affine: Affine, side: int = SIDE) -> tuple[float, Affine]:
+    encoded = encode_query(load_descriptor().network, query, 500)
+    return look_at_pixels(encoded, query_structure(encoded), pyramid(reference), candidate(affine, 60, 80, side))
+
+
+def planted(piece: np.ndarray) -> np.ndarray:
+    query = photo("brick")[:256, :256].copy()
+    query[80 : 80 + piece.shape[0], 60 : 60 + piece.shape[1]] = piece
+    return query
+
+
+@pytest.mark.parametrize("pose", ["upright", "mirrored", "upside down"])
+@pytest.mark.parametrize("relit", [False, True], ids=["plain", "relit"])
+def test_a_piece_pasted_pixel_by_pixel_is_seen_and_its_map_is_exact(pose: str, relit: bool) -> None:
+    reference = photo("chelsea")
+    x, y = CORNER
+    piece = reference[y : y + SIDE, x : x + SIDE]
+    if relit:
+        piece = (piece * LIGHT[0] + LIGHT[1]).astype(np.uint8)
+    if pose == "upright":
+        copy, exact = piece, np.array([[1, 0, x - 60], [0, 1, y - 80]], float)
+    elif pose == "mirrored":
+        copy, exact = piece[:, ::-1], np.array([[-1, 0, x + SIDE + 60], [0, 1, y - 80]], float)
+    else:
+        copy, exact = piece[::-1, ::-1], np.array([[-1, 0, x + SIDE + 60], [0, -1, y + SIDE + 80]], float)
+    near = nudged(exact, [[0.02, -0.015], [0.01, -0.02]], (0.3, 0.2), SIDE)
+    score, affine = look(planted(copy), reference, near)
+    assert score > 5
+    np.testing.assert_array_equal(affine, exact)
+
+
+def test_a_resampled_piece_is_seen_and_its_map_is_refined() -> None:
+    reference = photo("chelsea")
+    exact = np.array([[1.3, 0.1, 120], [-0.1, 1.3, 60]])
+    size = 256, 256
+    seen = cv2.warpAffine(reference, exact, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    query = planted(seen[80:140, 60:120])
+    # From pixel indices, as OpenCV counts, to positions, whose whole numbers are at the corners of pixels.
+    exact[:, 2] += 0.5 - exact[:, :2] @ [0.5, 0.5]
+    near = nudged(exact, [[0.02, 0], [0, -0.02]], (0.8, -0.6), 60)
+    corners = np.array([(70.0, 90.0), (110, 90), (70, 130), (110, 130)])
+    score, affine = look(query, reference, near, 60)
+    assert score > 5
+    before, after = (np.linalg.norm(project(one, corners) - project(exact, corners)) for one in (near, affine))
+    assert after < before / 2
+
+
+def edge() -> np.ndarray:
+    picture = np.full((256, 256, 3), 230, np.uint8)
+    picture[:, 78:] = 40
+    return picture
+
+
+@pytest.mark.parametrize(
+    ("query", "reference"),
+    [
+        (photo("brick")[:256, :256], photo("chelsea")),
+        (photo("grass")[:256, :256], photo("grass")[200:456, 200:456]),
+        (edge(), edge()),
+        (np.full((256, 256, 3), 128, np.uint8), np.full((256, 256, 3), 128, np.uint8)),
+    ],
+    ids=["another photo", "more of the same grass", "a straight edge", "nothing"],
+)
+def test_what_is_not_the_same_or_no_more_than_an_edge_is_not_seen(query: np.ndarray, reference: np.ndarray) -> None:
+    score, _ = look(query, reference, np.eye(2, 3))
+    assert score == 0
+
+
+def test_a_look_beyond_the_reference_is_none() -> None:
+    score, _ = look(photo("brick")[:256, :256], photo("chelsea"), np.array([[1.0, 0, 5000], [0, 1, 5000]]))
+    assert score == 0
