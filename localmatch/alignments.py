@@ -80,8 +80,8 @@ def _fit(neighbours: Neighbours, group: NDArray[np.int64], voters: NDArray[np.in
     """A similarity from the voters, then an affine map from all of the group that agree with it."""
     if len(np.unique(neighbours.query_patch[voters])) < MIN_INLIERS:
         return None
-    pose = int(neighbours.pose[group[0]])
-    frame, mirrored = pose_frame(pose), bool(pose % 2)
+    frame = pose_frame(neighbours.pose[group[0]])
+    mirrored = np.linalg.det(frame[:, :2]) < 0
     source = project(frame, neighbours.query_xy[voters])
     target = neighbours.reference_xy[voters].astype(np.float64)
     ratio = 2 ** (np.median(neighbours.reference_level[voters] - neighbours.query_level[voters].astype(float)) / 2)

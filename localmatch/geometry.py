@@ -10,8 +10,10 @@ from localmatch.records import Box, Level
 
 Affine = NDArray[np.float64]
 
-POSES = 8
-"""The symmetries of the square: as it is, in a mirror, and both turned by one to three right angles."""
+SQUARE, TILT = 8, np.radians(30)
+POSES = SQUARE + 2
+"""The symmetries of the square: as it is, in a mirror, and both turned by one to three right angles. After them, as it
+is but tilted by an angle, to either side: descriptors take 15 degrees more or less."""
 
 
 def project(affine: Affine, xy: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -51,9 +53,14 @@ def pose_frame(pose: int, size: tuple[int, int] = (0, 0)) -> Affine:
     """From positions in an image of (width, height) to those in the image in a pose.
 
     Args:
-        pose: One of `POSES`: in a mirror where it is odd, and turned by `pose // 2` times `numpy.rot90` then.
+        pose: One of `POSES`: in a mirror where it is odd, and turned by `pose // 2` times `numpy.rot90` then; from
+            `SQUARE` on tilted, on an image that is as much larger as that takes.
         size: (width, height) before.
     """
+    if pose >= SQUARE:
+        sine, cosine = (-1) ** pose * np.sin(TILT), np.cos(TILT)
+        linear = np.array([[cosine, sine], [-sine, cosine]])
+        return np.column_stack([linear, -np.minimum(linear * size, 0).sum(1)])
     frame = np.array([[-1.0, 0, size[0]], [0, 1, 0]]) if pose % 2 else np.eye(2, 3)
     for turn in range(pose // 2):
         frame = compose(np.array([[0.0, 1, 0], [-1, 0, size[turn % 2]]]), frame)

@@ -52,6 +52,8 @@ CHANGES = {
     "larger": lambda p: cv2.resize(p, None, fx=1.5, fy=1.5, interpolation=cv2.INTER_CUBIC),
     "turned by 12": lambda p: turned(p, 12),
     "turned by -12": lambda p: turned(p, -12),
+    "turned by 25": lambda p: turned(p, 25),
+    "turned by -40": lambda p: turned(p, -40),
     "bent": lambda p: bent(p, 4, 25, 30),
     "recompressed": recompressed,
     "blurred": lambda p: cv2.GaussianBlur(p, (0, 0), 1.2),

@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -20,7 +21,7 @@ from localmatch.descriptor.network import DescriptorNet, LocalContrastNorm, box_
 from localmatch.descriptor.train import Recipe, _floats, _Windows, info_nce, train
 from localmatch.descriptor.weights import SHIPPED, load_descriptor, load_network, save_weights
 from localmatch.errors import BackendError, WeightsError
-from localmatch.geometry import POSES, pose_frame, project
+from localmatch.geometry import POSES, SQUARE, pose_frame, project
 
 
 def rank1(network: DescriptorNet, folder: Path) -> float:
@@ -67,7 +68,7 @@ def test_contrast_and_brightness_do_not_matter() -> None:
     assert (norm(image)[textured] - norm(0.6 * image + 0.3)[textured]).abs().mean() < 0.2
 
 
-@pytest.mark.parametrize("pose", range(1, POSES))
+@pytest.mark.parametrize("pose", range(1, SQUARE))
 def test_descriptors_in_a_pose_are_those_of_the_image_in_that_pose(pose: int) -> None:
     network, image = load_descriptor().network, photo("chelsea")
     query = encode_query(network, image, 2000)
@@ -88,6 +89,27 @@ def test_descriptors_in_a_pose_are_those_of_the_image_in_that_pose(pose: int) ->
     ]
     assert len(same) > 20
     assert np.median(same) > 0.99
+
+
+@pytest.mark.parametrize("pose", range(SQUARE, POSES))
+def test_a_copy_that_is_tilted_has_the_descriptors_of_the_image_tilted_back(pose: int) -> None:
+    network, image = load_descriptor().network, photo("chelsea")
+    frame = pose_frame(pose, (451, 300))
+    corners = project(frame, np.array([(0.0, 0), (451, 0), (0, 300), (451, 300)]))
+    assert np.abs(corners.min(0)).max() < 1e-9
+    size = np.ceil(corners.max(0)).astype(int).tolist()
+    # From pixel indices to pixel indices, whose whole numbers are half a pixel from those of positions.
+    onto = frame + np.column_stack([np.zeros((2, 2)), frame[:, :2] @ [0.5, 0.5] - 0.5])
+    tilted = cv2.warpAffine(image, onto, size, flags=cv2.INTER_CUBIC)
+    query, plain = (encode_query(network, one, 3000) for one in (image, tilted))
+    here, there = query.pose == pose, (plain.pose == 0) & (plain.patches.level[plain.patch] >= TURNED_FROM)
+    places = project(frame, query.patches.xy[query.patch[here]])
+    apart = np.linalg.norm(places[:, None] - plain.patches.xy[plain.patch[there]], axis=2)
+    levels = query.patches.level[query.patch[here]][:, None] == plain.patches.level[plain.patch[there]]
+    own, other = np.nonzero((apart < 1) & levels)
+    same = (query.descriptors[here][own].astype(int) * plain.descriptors[there][other]).sum(1) / QUANTISATION**2
+    assert len(same) > 50
+    assert np.median(same) > 0.9
 
 
 @pytest.mark.parametrize("size", [(1, 1), (20, 400), (100, 100), (301, 199)])

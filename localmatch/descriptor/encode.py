@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from localmatch.descriptor.network import DIMENSION, DescriptorNet, read_at
-from localmatch.geometry import POSES, pose_frame, project
+from localmatch.geometry import POSES, SQUARE, Affine, compose, invert, level_frame, pose_frame, project
 from localmatch.patches import QUERY_SPACING, REFERENCE_SPACING, find_patches, pyramid
 from localmatch.records import Encoded, Level
 
@@ -16,7 +17,7 @@ QUANTISATION = 300
 """Unit descriptors are stored as int8 of this many steps: products are exact integers, the same on every machine."""
 
 TURNED, TURNED_FROM = 2, 1
-"""Poses from the first number on are turned by right angles, and looked at on levels from the second index on only:
+"""Poses from the first number on are turned or tilted, and looked at on levels from the second index on only:
 copies that were turned are rarer, and so are found from about a twentieth of the image on."""
 
 
@@ -46,7 +47,7 @@ def encode_query(network: DescriptorNet, image: NDArray[np.uint8], budget: int) 
         frame = pose_frame(pose, _size(image))
         for level in levels if pose < TURNED else [one for one in levels if one.index >= TURNED_FROM]:
             number = np.flatnonzero(patches.level == level.index)
-            posed = _in_pose(level, pose)
+            posed = _in_pose(level, pose, frame)
             dense = dense_map(network, posed.gray)
             rows.append(_read(dense, posed, project(frame, patches.xy[number])))
             numbers.append(number.astype(np.int32))
@@ -65,11 +66,22 @@ def dense_map(network: DescriptorNet, gray: Tensor) -> Tensor:
     return described[0]
 
 
-def _in_pose(level: Level, pose: int) -> Level:
-    """A level as it is in a pose of the image."""
+def _in_pose(level: Level, pose: int, frame: Affine) -> Level:
+    """A level as it is in a pose of the image, whose positions the frame gives."""
+    if pose >= SQUARE:
+        return Level(level.index, level.scale, torch.from_numpy(_tilted(level, frame)))
     gray = level.gray.flip(-1) if pose % 2 else level.gray
     scale = level.scale[::-1] if pose // 2 % 2 else level.scale
     return Level(level.index, scale, gray.rot90(pose // 2))
+
+
+def _tilted(level: Level, frame: Affine) -> NDArray[np.float32]:
+    """The pixels of a level where the frame moves them; beyond the image, those of its edge."""
+    gray, scale = level.gray.numpy(), np.array(level.scale)
+    size = np.ceil(np.abs(frame[:, :2]) @ (scale * gray.shape[::-1]) / scale).astype(int).tolist()
+    onto = compose(invert(level_frame(level)), compose(invert(frame), level_frame(level)))
+    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(gray, onto, size, flags=flags, borderMode=cv2.BORDER_REPLICATE), np.float32)
 
 
 def _size(image: NDArray[np.uint8]) -> tuple[int, int]:
