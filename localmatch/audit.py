@@ -127,10 +127,12 @@ def _region(searcher: Searcher, part: Part, candidate: Candidate, also: Sequence
 
 def _screened(searcher: Searcher, encoded: Encoded, query: Structure, candidates: list[Candidate]) -> list[Candidate]:
     """The candidates to verify: whose pixels are the same, and whose descriptors are most alike at a first look."""
+    affine = [one for one in candidates if len(one.alignment.inliers) >= AFFINE_INLIERS]
+    # First the few, so that their references are still in memory when the pixels of all are looked at.
+    alike = _alike(searcher, encoded, affine[:SCREENED])
     exact = _exact(searcher, encoded, query, candidates)
-    known = {id(one.alignment.inliers) for one in exact}
-    others = [one for one in candidates if len(one.alignment.inliers) >= AFFINE_INLIERS][:SCREENED]
-    return exact + [one for one in _alike(searcher, encoded, others) if id(one.alignment.inliers) not in known]
+    known = {one.alignment.inliers.tobytes() for one in exact}
+    return exact + [one for one in alike if one.alignment.inliers.tobytes() not in known]
 
 
 def _exact(searcher: Searcher, encoded: Encoded, query: Structure, candidates: list[Candidate]) -> list[Candidate]:
@@ -138,8 +140,10 @@ def _exact(searcher: Searcher, encoded: Encoded, query: Structure, candidates: l
     exact, scores = [], []
     for candidate in candidates:
         levels = searcher.read_levels(candidate.alignment.reference)
-        score, affine = look_at_pixels(encoded, query, levels, candidate) if levels else (0.0, None)
-        if affine is not None and score > 0:
+        if not levels:
+            continue
+        score, affine = look_at_pixels(encoded, query, levels, candidate)
+        if score > 0:
             exact.append(replace(candidate, alignment=replace(candidate.alignment, affine=affine)))
             scores.append(score)
     return [exact[number] for number in np.argsort(-np.array(scores), kind="stable")[:EXACT]]

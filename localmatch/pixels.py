@@ -48,14 +48,15 @@ def look_at_pixels(
     refined = maximise_correlation(view, reference, alignment.affine, patches[view.slices])
     affines = [one for one in (alignment.affine, _pasted(alignment), refined) if one is not None]
     looks = [correlation(view, reference, Mapping(affine)) for affine in affines]
-    best = int(np.argmax([likely_same(look).sum() for look in looks]))
+    same = [likely_same(look) for look in looks]
+    best = int(np.argmax([one.sum() for one in same]))
     # Contrast normalisation sees the host around the patches, but not within what is the same.
-    same = (likely_same(looks[best]) > 0.5).astype(np.uint8)
-    finer = maximise_correlation(view, reference, affines[best], same)
+    finer = maximise_correlation(view, reference, affines[best], (same[best] > 0.5).astype(np.uint8))
     if finer is not None:
         affines.append(finer)
         looks.append(correlation(view, reference, Mapping(finer)))
-    scores = [_score(seen, Mapping(affine), look, candidate) for affine, look in zip(affines, looks, strict=True)]
+        same.append(likely_same(looks[-1]))
+    scores = [_score(seen, candidate, *look) for look in zip(affines, looks, same, strict=True)]
     return max(scores), affines[int(np.argmax(scores))]
 
 
@@ -69,11 +70,16 @@ def _pasted(alignment: Alignment) -> Affine | None:
     return np.column_stack([linear, np.round(shift)])
 
 
-def _score(query: Structure, mapping: Mapping, correlations: NDArray[np.float32], candidate: Candidate) -> float:
+def _score(
+    query: Structure,
+    candidate: Candidate,
+    affine: Affine,
+    correlations: NDArray[np.float32],
+    same: NDArray[np.float32],
+) -> float:
     """The score of the strongest part of what is the same, were it all in register."""
-    evidence = likely_same(correlations)
-    verified = Verified(mapping, evidence, np.ones_like(correlations), np.zeros_like(evidence), correlations)
-    parts = find_parts(0, candidate, smooth_evidence(evidence, query.support), query, verified)
+    verified = Verified(Mapping(affine), same, np.ones_like(correlations), np.zeros_like(same), correlations)
+    parts = find_parts(0, candidate, smooth_evidence(same, query.support), query, verified)
     return max((part.score for part in parts), default=0.0)
 
 

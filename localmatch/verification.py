@@ -73,32 +73,26 @@ def verify(
         out[..., *view.slices] = part
         return out
 
-    verified = []
-    for mapping, register in found:
-        correlations = correlation(view, reference, mapping)
-        verified.append(
-            Verified(
-                mapping,
-                evidence=whole(_evidence(comparison, mapping, correlations)),
-                registered=whole(register),
-                wide=whole(_widely(comparison, mapping, alike)),
-                correlation=whole(correlations),
-            )
-        )
-    return verified
+    return [
+        Verified(mapping, *(whole(part) for part in _compared(comparison, mapping, register, alike)))
+        for mapping, register in found
+    ]
 
 
-def _evidence(comparison: Comparison, mapping: Mapping, correlations: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Evidence that pixels were copied, (h, w): what descriptors say or, of small pieces, the pixels themselves."""
-    evidence = comparison.evidence(mapping)
-    return evidence if mapping.flow is not None else np.maximum(evidence, likely_same(correlations))
+def _compared(
+    comparison: Comparison, mapping: Mapping, register: NDArray[np.float32], alike: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32], ...]:
+    """What `Verified` tells of a mapping, in its order, on the pixels of the view.
 
-
-def _widely(comparison: Comparison, mapping: Mapping, alike: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Which pixels are in exact register in wide windows, (h, w): no evidence but of affine maps."""
+    Pixels that are the same, which small pieces show where descriptors see too much of the host, and exact register in
+    wide windows are evidence of affine maps only.
+    """
+    view, reference = comparison.view, comparison.reference
+    correlations, evidence = correlation(view, reference, mapping), comparison.evidence(mapping)
     if mapping.flow is not None:
-        return np.zeros(alike.shape, np.float32)
-    return registered_widely(comparison.view, comparison.reference, mapping, alike)
+        return evidence, register, np.zeros_like(evidence), correlations
+    wide = registered_widely(view, reference, mapping, alike)
+    return np.maximum(evidence, likely_same(correlations)), register, wide, correlations
 
 
 def _bent(comparison: Comparison, affine: Mapping, alike: NDArray[np.bool_], share: float) -> list[Found]:

@@ -10,6 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage import data
 
+from localmatch.descriptor.encode import encode_query
+from localmatch.descriptor.weights import load_descriptor
+from localmatch.records import Encoded
+
 TRAIN = ("chelsea", "coffee", "rocket", "camera", "coins", "page")
 CLEAN = ("brick", "gravel", "grass", "immunohistochemistry")
 
@@ -21,6 +25,10 @@ def photo(name: str) -> NDArray[np.uint8]:
 def save(image: NDArray[np.uint8], path: Path) -> Path:
     Image.fromarray(image).save(path)
     return path
+
+
+def encoded(image: NDArray[np.uint8], budget: int = 500) -> Encoded:
+    return encode_query(load_descriptor().network, image, budget)
 
 
 def noisy(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -3,11 +3,9 @@
 import cv2
 import numpy as np
 import pytest
-from helpers import photo
+from helpers import encoded, photo
 
 from localmatch import flow
-from localmatch.descriptor.encode import encode_query
-from localmatch.descriptor.weights import load_descriptor
 from localmatch.geometry import project
 from localmatch.patches import pyramid
 from localmatch.records import Mapping
@@ -32,7 +30,7 @@ def bent(image: np.ndarray, amount: float) -> np.ndarray:
 
 
 def found(query: np.ndarray, reference: np.ndarray) -> tuple[View, Mapping]:
-    view = view_of(encode_query(load_descriptor().network, query, 100), BOX)
+    view = view_of(encoded(query, 100), BOX)
     mapping, alike = Mapping(IDENTITY), np.ones(view.size[::-1], bool)
     for levels in (flow.COARSE, flow.FINE):
         mapping = flow.find_flow(view, pyramid(reference), mapping, alike, levels)
@@ -85,7 +83,7 @@ def test_too_few_pixels_have_no_homography(count: int) -> None:
 
 
 def test_a_view_of_one_pixel_has_a_flow() -> None:
-    view = view_of(encode_query(load_descriptor().network, photo("coffee"), 100), (300, 200, 300.5, 200.5))
+    view = view_of(encoded(photo("coffee"), 100), (300, 200, 300.5, 200.5))
     mapping = flow.find_flow(view, pyramid(photo("coffee")), Mapping(IDENTITY), np.ones((1, 1), bool), flow.COARSE)
     assert mapping.flow.shape == (1, 1, 2)
     assert np.isfinite(mapping.flow).all()
@@ -93,7 +91,7 @@ def test_a_view_of_one_pixel_has_a_flow() -> None:
 
 def test_a_warp_by_a_flow_is_the_warp_by_the_affine_map_that_it_is() -> None:
     affine = np.array([[1.1, 0.1, 8.0], [-0.1, 1.05, 30.0]])
-    view = view_of(encode_query(load_descriptor().network, photo("coffee"), 100), BOX)
+    view = view_of(encoded(photo("coffee"), 100), BOX)
     y, x = np.mgrid[: view.size[1], : view.size[0]].astype(np.float32)
     xy = (np.dstack([x, y]) + view.corner + 0.5).reshape(-1, 2)
     moved = (project(affine, xy) - xy).reshape(*view.size[::-1], 2).astype(np.float32)

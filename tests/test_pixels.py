@@ -3,10 +3,8 @@
 import cv2
 import numpy as np
 import pytest
-from helpers import photo
+from helpers import encoded, photo
 
-from localmatch.descriptor.encode import encode_query
-from localmatch.descriptor.weights import load_descriptor
 from localmatch.geometry import Affine, project
 from localmatch.patches import pyramid
 from localmatch.pixels import look_at_pixels
@@ -19,8 +17,8 @@ SIDE, CORNER = 36, np.array([220, 150])
 LIGHT = (0.8, 30)
 
 
-def candidate(affine: Affine, x: int, y: int, side: int = SIDE) -> Candidate:
-    box = (x + side * 0.3, y + side * 0.3, x + side * 0.7, y + side * 0.7)
+def candidate(affine: Affine, side: int) -> Candidate:
+    box = (60 + side * 0.3, 80 + side * 0.3, 60 + side * 0.7, 80 + side * 0.7)
     return Candidate(Alignment(0, affine, 3 * 15000, np.arange(3), box), frozenset([0]))
 
 
@@ -32,8 +30,8 @@ def nudged(exact: Affine, linear: list[list[float]], shift: tuple[float, float],
 
 
 def look(query: np.ndarray, reference: np.ndarray, affine: Affine, side: int = SIDE) -> tuple[float, Affine]:
-    encoded = encode_query(load_descriptor().network, query, 500)
-    return look_at_pixels(encoded, query_structure(encoded), pyramid(reference), candidate(affine, 60, 80, side))
+    described = encoded(query)
+    return look_at_pixels(described, query_structure(described), pyramid(reference), candidate(affine, side))
 
 
 def planted(piece: np.ndarray) -> np.ndarray:

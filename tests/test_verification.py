@@ -3,20 +3,14 @@
 import cv2
 import numpy as np
 import pytest
-from helpers import bent, noisy, photo
+from helpers import bent, encoded, noisy, photo
 
-from localmatch.descriptor.encode import encode_query
-from localmatch.descriptor.weights import load_descriptor
 from localmatch.patches import pyramid
 from localmatch.records import Mapping
 from localmatch.registration import registered_widely
 from localmatch.structure import structure
 from localmatch.verification import query_structure
 from localmatch.views import view_of
-
-
-def encoded(image: np.ndarray):
-    return encode_query(load_descriptor().network, image, 500)
 
 
 def test_corners_and_texture_are_distinct_and_outlines_and_paper_are_not() -> None:
