@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from localmatch.displacement import displacement
 from localmatch.records import Level, Mapping
+from localmatch.registration import displacement
 from localmatch.views import View
 from localmatch.warping import normalised, warp
 

@@ -1,17 +1,14 @@
-"""A part of a heatmap -> its score: there are three ways to be sure, and the surest one counts.
+"""A part of a heatmap -> its score: there are two ways to be sure, and the surer one counts.
 
     same pixels:   enough * register * (rarity * NOISE / (1 + LEAST_NOISE - correlation)) ^ 2
     large picture: (distinct pixels - ENOUGH) / LARGE * more than an affine map explains * wide register ^ 3
                    * min(1, rarity) * min(MOST_LIKE, NOISE / (1 + LEAST_NOISE - correlation)) ^ 3
-    steady picture: (support - DRIFT_FROM) / STEADY * wider register ^ 8 * min(1, distinct pixels / ENOUGH - 1)
-                   * min(1, rarity)
 
 The first finds small copies, the second large ones whose pixels differ: noise, blur, blends, what was smoothed or
-rendered anew in place. The third finds those of which little else is left than that no part of a large area has moved.
-What it took a homography to bring into register counts less, as second photographs of flat things come near to that,
-and what it took a flow counts little, and never as a picture. Register and correlation are judged in the core of a
-part, as far from its edge as windows reach into the host. The constants were fitted to 600 clean images and 240 copies
-of development, of version 1 of the descriptor.
+rendered anew in place. What it took a homography or a flow to bring into register counts less, and never as a large
+picture: second photographs of flat things are that. Register and correlation are judged in the core of a part, as
+far from its edge as windows reach into the host. The constants were fitted to 600 clean images and 240 copies of
+development, of version 1 of the descriptor.
 """
 
 from __future__ import annotations
@@ -56,14 +53,6 @@ pixels of support, the windows of three corners, that any affine map brings into
 counts at most. Fitted to 275 clean images, of which none scores over 1.2 so, and 55 copies of development, of which 46
 score over 1.75, and with the first way 52."""
 
-DRIFT_FROM, STEADY = 9000.0, 500.0
-"""Of a steady picture: pixels of support that an affine map of a second photograph may bring into wider register, by
-chance or as the view hardly changed, and those beyond them that are enough. Of 90 clean images of development, maps
-with more than 10000 bring at most 0.3 of them into wider register, of 40 degraded copies 0.8 and more."""
-
-DRIFT_FROM_OF_PLANE, STEADY_OF_PLANE = 16000.0, 1000.0
-"""The same of a homography: second photographs of flat things come up to 0.74 of 23000."""
-
 TURNED_WORTH = 0.5
 """What a copy is worth that was turned by right angles: they are rarer, and what is symmetric fits turned as well."""
 
@@ -88,25 +77,23 @@ def score_of(
         verified: The dense comparison.
         candidate: The alignment, and how many references show the same.
     """
-    core = _core(mask)
-    support = query.support[None, core]
-    same = float(_means(verified.correlation[:, core], query.contrast[:, core]).max())
-    like, rarity = NOISE / (1 + LEAST_NOISE - same), _rarity(candidate)
-    register = float(_means(verified.registered[:, core], support).max())
-    wide, wider = map(float, _means(verified.wide[:, core], support))
     bent, projective = verified.mapping.bent, verified.mapping.projective
     corners = FREE_CORNERS_OF_FLOW if bent else FREE_CORNERS_OF_PLANE if projective else FREE_CORNERS
+    core = _core(mask)
+    support = query.support[None, core]
+    register = float(_means(verified.registered[:, core], support).max())
+    wide = float(_means(verified.wide[None, core], support)[0])
+    same = float(_means(verified.correlation[:, core], query.contrast[:, core]).max())
+    rarity = _rarity(candidate)
     distinct = _without_corners(heat * (query.texture if bent else query.distinct), corners)
     texture = 0.0 if bent else _without_corners(heat * query.texture, FREE_CORNERS_OF_TEXTURE)
     enough = (BENT_WORTH if bent else 1.0) * min(1.0, (texture + distinct / 2) / ENOUGH)
-    same_pixels = (PLANE_WORTH if projective else 1.0) * enough * register * (rarity * like) ** 2
-    area, more_distinct = float(support.sum()), max(0.0, distinct - ENOUGH)
-    more = max(0.0, 1 - FREE_SUPPORT / max(area, 1.0))
-    large = 0.0 if projective else more_distinct / LARGE * more * (wide * min(MOST_LIKE, like)) ** 3
-    beyond = (area - DRIFT_FROM_OF_PLANE) / STEADY_OF_PLANE if projective else (area - DRIFT_FROM) / STEADY
-    steady = max(0.0, beyond) * wider**8 * min(1.0, more_distinct / ENOUGH)
-    worth = TURNED_WORTH if candidate.alignment.turned else 1.0
-    return worth * max(same_pixels, max(large, steady) * min(1.0, rarity)), same
+    like = NOISE / (1 + LEAST_NOISE - same)
+    same_pixels = enough * register * (rarity * like) ** 2
+    more = max(0.0, 1 - FREE_SUPPORT / max(float(support.sum()), 1.0))
+    large = max(0.0, distinct - ENOUGH) / LARGE * more * (wide * min(MOST_LIKE, like)) ** 3 * min(1.0, rarity)
+    worth = (PLANE_WORTH if projective else 1.0) * (TURNED_WORTH if candidate.alignment.turned else 1.0)
+    return worth * max(same_pixels, large), same
 
 
 def _core(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

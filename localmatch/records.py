@@ -209,8 +209,8 @@ class Verified:
         evidence: (H, W) float32 in [0, 1], calibrated, that a pixel shows what the aligned reference shows.
         registered: (L, H, W) float32 in [0, 1], whether it is in exact register, judged on L levels; where the
             mapping is bent, whether it is the same, judged on one.
-        wide: (2, H, W) float32 in [0, 1], whether it is in exact register, judged in wide and wider windows; 0 where
-            the mapping is bent.
+        wide: (H, W) float32 in [0, 1], whether it is in exact register by an affine map, judged in wide windows; 0
+            where the mapping is another.
         correlation: (L, H, W) float32 in [-1, 1], correlation with the aligned reference, on L levels.
     """
 

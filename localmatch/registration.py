@@ -8,7 +8,6 @@ affine map, or one homography, brings all its pixels to within a third of a pixe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -17,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from localmatch.displacement import displacement
 from localmatch.geometry import Affine, compose, invert, level_frame
 from localmatch.kernels import local_zncc
 from localmatch.kernels.zncc import ONE
@@ -36,16 +34,12 @@ class Windows:
         sigma: In level pixels.
         error: The displacement, in query pixels, must be below it.
         unexplained: The share of the images' difference that no displacement explains must be below it.
-        spacing: Level pixels between the windows.
-        beyond: Weight in them of what does not look alike.
     """
 
     first: int
     sigma: float
     error: float
     unexplained: float
-    spacing: int = 1
-    beyond: float = 1.0
 
 
 SMALL = Windows(-1, 3.0, 0.21, 0.35), Windows(1, 3.0, 0.21, 0.35)
@@ -54,9 +48,6 @@ SMALL = Windows(-1, 3.0, 0.21, 0.35), Windows(1, 3.0, 0.21, 0.35)
 WIDE = Windows(0, 8.0, 0.1, 0.85)
 """So wide that they see through noise, blur and what was smoothed or drawn anew: over such distances second photographs
 drift by more than the error."""
-
-WIDER = Windows(0, 20.0, 0.15, 1.2, spacing=4, beyond=1e-3)
-"""So wide that they see through the worst of it, and nothing small."""
 
 BLURS, SHARPER, MEAN_SIGMA = (0.7, 1.0, 1.4, 2.0, 2.8), 1.1, 4.0
 """Where copy or reference is sharper than the other by more than the factor, it is blurred by these sigmas in level
@@ -69,12 +60,11 @@ the second sees less of noise and JPEG."""
 SAME, SAME_WIDTH = 0.95, 0.01
 """Correlation on the finest of those levels at which a pixel is as likely the same as not, and the logistic's width."""
 
-ECC_SHORT_SIDE, ECC_ROUNDS, ECC_PIXELS = 600, 12, 200
+ECC_SHORT_SIDE, ECC_ROUNDS, ECC_PIXELS = 600, 40, 200
 """The alignment is refined on a level of at most this short side, in so many rounds, on so many pixels at least."""
 
-ECC_EDGE, ECC_LARGE = 17, 8000
-"""Pixels that are shaved off the edge of what takes part in the refinement; what is larger than the second number in
-pixels is then refined with its edge."""
+ECC_EDGE = 17
+"""Pixels that are shaved off the edge of what takes part in the refinement."""
 
 ECC_MAX_CHANGE = 0.15
 """A refinement that changes the linear part by more has run away and is dropped."""
@@ -83,7 +73,7 @@ ECC_MAX_CHANGE = 0.15
 def refine(
     view: View, reference: list[Level], affine: Affine, alike: NDArray[np.bool_]
 ) -> tuple[Affine, NDArray[np.float32]]:
-    """The affine map or, where more pixels are in register with it, the one that maximises their correlation.
+    """The affine map or, where more pixels are in exact register with it, the one that maximises their correlation.
 
     Args:
         view: Where on the query.
@@ -94,21 +84,15 @@ def refine(
     Returns:
         The affine map, and what `registered` says of it.
     """
+    before = registered(view, reference, Mapping(affine), alike)
     mask = alike.astype(np.uint8)
-    # Contrast normalisation sees the host at the edge of a copy, which bends the map; of large ones, more pixels tell
-    # more than their edge spoils.
+    # Contrast normalisation sees the host at the edge of a copy, which would bend the map.
     inner = cv2.erode(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (ECC_EDGE, ECC_EDGE)))
-    masks = [inner if inner.sum() >= ECC_PIXELS else mask]
-    if mask.sum() >= ECC_LARGE:
-        masks.append(mask)
-    best, most = affine, registered(view, reference, Mapping(affine), alike)
-    for chosen in masks:
-        moved = maximise_correlation(view, reference, best, chosen)
-        if moved is not None:
-            now = registered(view, reference, Mapping(moved), alike)
-            if (now * alike).sum() > (most * alike).sum():
-                best, most = moved, now
-    return best, most
+    moved = maximise_correlation(view, reference, affine, inner if inner.sum() >= ECC_PIXELS else mask)
+    if moved is None:
+        return affine, before
+    after = registered(view, reference, Mapping(moved), alike)
+    return (moved, after) if (after * alike).sum() > (before * alike).sum() else (affine, before)
 
 
 def maximise_correlation(view: View, reference: list[Level], affine: Affine, mask: NDArray[np.uint8]) -> Affine | None:
@@ -133,8 +117,8 @@ def maximise_correlation(view: View, reference: list[Level], affine: Affine, mas
 
 
 def registered(view: View, reference: list[Level], mapping: Mapping, alike: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Which pixels of a view are in exact register with the aligned reference, (3, h, w): by `SMALL` and by `WIDER`."""
-    return np.stack([_judged(view, reference, mapping, alike, windows) for windows in (*SMALL, WIDER)])
+    """Which pixels of a view are in exact register with the aligned reference, (L, h, w), as each of `SMALL` judge."""
+    return np.stack([_judged(view, reference, mapping, alike, windows) for windows in SMALL])
 
 
 def registered_widely(
@@ -154,16 +138,12 @@ def _judged(
     """
     (level,) = view.finest(windows.first, 1)
     warped, _ = warp(reference, level, mapping)
-    chosen = view.on_level(alike.astype(np.float32), level)
-    weight = None if windows.beyond == 1 else chosen + np.float32(windows.beyond)
     maps = []
-    for own, other in _equally_soft(level.gray.numpy(), warped, chosen):
-        pair = normalised(torch.from_numpy(own), other)
-        step, unexplained = displacement(*pair, windows.sigma, weight, spacing=windows.spacing)
+    for own, other in _equally_soft(level.gray.numpy(), warped, view.on_level(alike.astype(np.float32), level)):
+        step, unexplained = displacement(*normalised(torch.from_numpy(own), other), windows.sigma)
         exact = np.hypot(*(step * level.scale).transpose(2, 0, 1)) < windows.error
         exact &= unexplained < windows.unexplained
-        whole = cv2.resize(exact.astype(np.float32), level.gray.shape[::-1], interpolation=cv2.INTER_LINEAR)
-        maps.append(view.resample(np.asarray(whole, np.float32), level))
+        maps.append(view.resample(exact.astype(np.float32), level))
     return max(maps, key=lambda one: float((one * alike).sum()))
 
 
@@ -196,16 +176,48 @@ def _sharpness(image: NDArray[np.float32], weight: NDArray[np.float32]) -> float
     return float(((dx * dx + dy * dy) * weight).sum() / max(float((contrast * weight).sum()), 1e-9))
 
 
-def correlation(
-    view: View, reference: list[Level], mapping: Mapping, levels: Sequence[int] = CORRELATION_LEVELS
-) -> NDArray[np.float32]:
+def displacement(
+    own: NDArray[np.float32],
+    other: NDArray[np.float32],
+    window: float,
+    weight: NDArray[np.float32] | None = None,
+    damping: float = 1e-4,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """How pixels of `other` are displaced against `own`: the Lucas-Kanade step (IJCAI 1981).
+
+    Args:
+        own, other: (h, w) contrast-normalised images.
+        window: Standard deviation, in pixels, of the Gaussian window in which the displacement is constant.
+        weight: (h, w) of the pixels; None for equal ones.
+        damping: Gradient energy at which the displacement is halved.
+
+    Returns:
+        step: (h, w, 2) float32 (x, y), in pixels.
+        unexplained: (h, w) float32, the share of the difference of the images that it does not explain.
+    """
+    both, difference = (own + other) / 2, other - own
+    dx, dy = (cv2.Sobel(both, cv2.CV_32F, *order, ksize=3) / 8 for order in ((1, 0), (0, 1)))
+
+    def around(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(cv2.GaussianBlur(values if weight is None else weight * values, (0, 0), window), np.float32)
+
+    least = damping if weight is None else damping * around(np.ones_like(own))
+    xx, yy, xy = around(dx * dx) + least, around(dy * dy) + least, around(dx * dy)
+    xt, yt = around(dx * difference), around(dy * difference)
+    determinant = xx * yy - xy * xy
+    u, v = (xy * yt - yy * xt) / determinant, (xy * xt - xx * yt) / determinant
+    unexplained = around((difference + dx * u + dy * v) ** 2) / (around(own * own) + 1e-3)
+    return np.dstack([u, v]), unexplained
+
+
+def correlation(view: View, reference: list[Level], mapping: Mapping) -> NDArray[np.float32]:
     """How well the pixels of a view correlate with the aligned reference, brightness and contrast apart.
 
     Returns:
-        (L, h, w) float32 in [-1, 1], on each of the levels.
+        (L, h, w) float32 in [-1, 1], on each of `CORRELATION_LEVELS`.
     """
     correlations = []
-    for first in levels:
+    for first in CORRELATION_LEVELS:
         (level,) = view.finest(first, 1)
         warped, inside = warp(reference, level, mapping)
         own, other = ((one * 255).round().clip(0, 255).astype(np.uint8) for one in (level.gray.numpy(), warped))
@@ -216,17 +228,8 @@ def correlation(
 
 
 def likely_same(correlations: NDArray[np.float32]) -> NDArray[np.float32]:
-    """How likely pixels are the same, brightness and contrast apart, (h, w) float32 in [0, 1].
-
-    Args:
-        correlations: From `correlation`; only those of the first of its levels count.
-    """
+    """How likely pixels are the same, brightness and contrast apart, (h, w) float32 in [0, 1], from `correlation`."""
     return np.asarray(expit((correlations[0] - SAME) / SAME_WIDTH), np.float32)
-
-
-def same_at_a_look(view: View, reference: list[Level], affine: Affine) -> NDArray[np.float32]:
-    """How likely the pixels of a view are the same as the aligned reference's, (h, w) float32 in [0, 1]."""
-    return likely_same(correlation(view, reference, Mapping(affine), CORRELATION_LEVELS[:1]))
 
 
 def contrast_of(view: View) -> NDArray[np.float32]:

@@ -7,8 +7,6 @@ register, and only what is in register is compared on the fine levels, which dec
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 import torch
@@ -22,15 +20,7 @@ from localmatch.kernels import splat_evidence
 from localmatch.kernels.splat import PEAK, SUBPIXEL
 from localmatch.patches import PATCH
 from localmatch.records import Alignment, Box, Encoded, Level, Mapping, Neighbours, Structure, Verified
-from localmatch.registration import (
-    contrast_of,
-    correlation,
-    likely_same,
-    refine,
-    registered,
-    registered_widely,
-    same_at_a_look,
-)
+from localmatch.registration import contrast_of, correlation, likely_same, refine, registered, registered_widely
 from localmatch.structure import structure, texture
 from localmatch.views import view_of
 
@@ -42,9 +32,6 @@ REGISTERED, REGISTERED_BENT = 0.05, 0.2
 """Where a smaller share of what looks alike is in exact register, by an affine map or by what bends it, not every pixel
 is compared: of copies that are found, at least 0.38 is, and three of four maps of clean images have less."""
 
-STEADY = 0.5
-"""Where a larger share is in register in the widest windows, every pixel is compared, too."""
-
 BENT = 0.6
 """Where a smaller share of what looks alike is in exact register, it may be that the copy was bent."""
 
@@ -55,36 +42,11 @@ that must be in register for the next."""
 TEXTURED = 128.0
 """A flow is tried where what looks alike holds so many pixels of texture; without, it would be no evidence."""
 
+Found = tuple[Mapping, NDArray[np.float32]]
+"""A mapping, and which pixels of the view, (L, h, w), are in register with it."""
+
 UNKNOWN_REGISTER, UNKNOWN_CORRELATION = 0.7, 0.9
 """Share of exact register, and correlation, taken for a reference that cannot be read any more."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """A mapping, and what of the view is in register with it.
-
-    Attributes:
-        mapping: Query -> reference.
-        alike: (h, w) which pixels look like the reference.
-        register: (L, h, w) which are in exact register, as `registered` says or, where the mapping is bent, the same.
-    """
-
-    mapping: Mapping
-    alike: NDArray[np.bool_]
-    register: NDArray[np.float32]
-
-    @property
-    def share(self) -> float:
-        """Share of what looks alike that is in exact register, on the level where it is highest."""
-        return self._share(self.register[:2])
-
-    @property
-    def steady(self) -> float:
-        """The same in the widest windows."""
-        return self._share(self.register[2:])
-
-    def _share(self, register: NDArray[np.float32]) -> float:
-        return float((register * self.alike).sum((1, 2)).max(initial=0) / max(int(self.alike.sum()), 1))
 
 
 def screen(network: DescriptorNet, encoded: Encoded, reference: list[Level], alignment: Alignment) -> float:
@@ -98,66 +60,74 @@ def verify(
     """Refine an alignment, bend it where that helps, and compare every pixel where enough is in register."""
     view = view_of(encoded, _extent(network, encoded, reference, alignment))
     comparison = Comparison(network, view, reference)
-    alike = comparison.alike(Mapping(alignment.affine)) | (same_at_a_look(view, reference, alignment.affine) > 0.5)
+    given = Mapping(alignment.affine)
+    alike = comparison.alike(given) | (likely_same(correlation(view, reference, given)) > 0.5)
     affine, register = refine(view, reference, alignment.affine, alike)
-    given = Found(Mapping(affine), alike, register)
-    found = [given] if given.share >= REGISTERED or given.steady >= STEADY else []
-    if given.share < BENT and float((query.texture[view.slices] * alike).sum()) >= TEXTURED:
-        found += _bent(comparison, given)
+    share = _share(register, alike)
+    found = [(Mapping(affine), register)] if share >= REGISTERED else []
+    if share < BENT and float((query.texture[view.slices] * alike).sum()) >= TEXTURED:
+        found += _bent(comparison, Mapping(affine), alike, max(share, REGISTERED_BENT))
 
     def whole(part: NDArray[np.float32]) -> NDArray[np.float32]:
         out = np.zeros((*part.shape[:-2], *encoded.size[::-1]), np.float32)
         out[..., *view.slices] = part
         return out
 
-    return [Verified(one.mapping, *(whole(part) for part in _compared(comparison, one))) for one in found]
+    return [
+        Verified(mapping, *(whole(part) for part in _compared(comparison, mapping, register, alike)))
+        for mapping, register in found
+    ]
 
 
-def _compared(comparison: Comparison, found: Found) -> tuple[NDArray[np.float32], ...]:
+def _compared(
+    comparison: Comparison, mapping: Mapping, register: NDArray[np.float32], alike: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32], ...]:
     """What `Verified` tells of a mapping, in its order, on the pixels of the view.
 
-    Pixels that are the same, which small pieces show where descriptors see too much of the host, are evidence of affine
-    maps only, and exact register in wide windows of these and of homographies.
+    Pixels that are the same, which small pieces show where descriptors see too much of the host, and exact register in
+    wide windows are evidence of affine maps only.
     """
-    view, reference, mapping = comparison.view, comparison.reference, found.mapping
+    view, reference = comparison.view, comparison.reference
     correlations, evidence = correlation(view, reference, mapping), comparison.evidence(mapping)
-    if mapping.bent:
-        return evidence, found.register, np.zeros((2, *evidence.shape), np.float32), correlations
-    if mapping.flow is None:
-        evidence = np.maximum(evidence, likely_same(correlations))
-    *small, wider = found.register
-    wide = registered_widely(view, reference, mapping, found.alike)
-    return evidence, np.stack(small), np.stack([wide, wider]), correlations
+    if mapping.flow is not None:
+        return evidence, register, np.zeros_like(evidence), correlations
+    wide = registered_widely(view, reference, mapping, alike)
+    return np.maximum(evidence, likely_same(correlations)), register, wide, correlations
 
 
-def _bent(comparison: Comparison, affine: Found) -> list[Found]:
-    """A homography if more is in register with it, and a flow after which yet more is the same."""
+def _bent(comparison: Comparison, affine: Mapping, alike: NDArray[np.bool_], share: float) -> list[Found]:
+    """A homography if a larger share is in register with it, and a flow after which a yet larger one is the same."""
     found, view, reference = [], comparison.view, comparison.reference
-    bent = find_flow(view, reference, affine.mapping, affine.alike, COARSE)
+    bent = find_flow(view, reference, affine, alike, COARSE)
     # A bent copy comes into sight as the flow brings it nearer.
     alike = comparison.alike(bent)
     bent = find_flow(view, reference, bent, alike, FINE)
-    flat = _flattened(comparison, bent, alike)
-    least = max(affine.share, REGISTERED_BENT)
-    if flat.share > least or flat.steady > max(affine.steady, STEADY):
+    flat, share_flat = _flattened(comparison, bent, alike)
+    if share_flat > share:
         found.append(flat)
-    free = Found(bent, alike, same_pixels(view, reference, bent))
-    if free.share > max(least, flat.share):
-        found.append(free)
+    same = same_pixels(view, reference, bent)
+    if _share(same, alike) > max(share, share_flat):
+        found.append((bent, same))
     return found
 
 
-def _flattened(comparison: Comparison, bent: Mapping, alike: NDArray[np.bool_]) -> Found:
-    """The homography nearest to a bent map."""
+def _flattened(comparison: Comparison, bent: Mapping, alike: NDArray[np.bool_]) -> tuple[Found, float]:
+    """The homography nearest to a bent map, and the share of what looks alike that is in register with it."""
     view, reference = comparison.view, comparison.reference
     plane = nearest_homography(bent, alike)
     for _ in range(PLANE_ROUNDS):
         plane = nearest_homography(find_flow(view, reference, plane, alike, FINE), alike)
         alike = comparison.alike(plane)
-        found = Found(plane, alike, registered(view, reference, plane, alike))
-        if max(found.share, found.steady) < PROMISING:
+        register = registered(view, reference, plane, alike)
+        share = _share(register, alike)
+        if share < PROMISING:
             break
-    return found
+    return (plane, register), share
+
+
+def _share(registered: NDArray[np.float32], alike: NDArray[np.bool_]) -> float:
+    """Share of the pixels that look alike that are in register, on the level (L, h, w) where it is highest."""
+    return float((registered * alike).sum((1, 2)).max() / max(int(alike.sum()), 1))
 
 
 def _extent(network: DescriptorNet, encoded: Encoded, reference: list[Level], alignment: Alignment) -> Box:
@@ -200,6 +170,6 @@ def stored_patches(encoded: Encoded, alignment: Alignment, neighbours: Neighbour
         Mapping(alignment.affine),
         evidence,
         registered=np.full_like(evidence, UNKNOWN_REGISTER)[None],
-        wide=np.zeros((2, *evidence.shape), np.float32),
+        wide=np.zeros_like(evidence),
         correlation=np.full_like(evidence, UNKNOWN_CORRELATION)[None],
     )

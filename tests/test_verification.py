@@ -7,7 +7,7 @@ from helpers import bent, encoded, noisy, photo
 
 from localmatch.patches import pyramid
 from localmatch.records import Mapping
-from localmatch.registration import registered, registered_widely
+from localmatch.registration import registered_widely
 from localmatch.structure import structure
 from localmatch.verification import query_structure
 from localmatch.views import view_of
@@ -56,34 +56,22 @@ def test_a_view_has_one_pixel_at_least_and_lies_on_the_query(box: tuple[float, f
     assert all(min(level.gray.shape) >= 1 for level in view.levels)
 
 
-def small_again(piece: np.ndarray) -> np.ndarray:
-    small = cv2.resize(piece, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    return noisy(cv2.resize(small, piece.shape[1::-1]))
-
-
 @pytest.mark.parametrize(
-    ("image", "shares"),
+    ("image", "in_register"),
     [
-        (noisy, (0.4, 0.9)),
-        (lambda p: cv2.GaussianBlur(p, (0, 0), 1.5), (0.4, 0.9)),
-        (small_again, (0.2, 0.9)),
-        (lambda p: bent(p, 0.5, 40, 40), None),  # as second photographs drift
-        (lambda p: bent(p, 4, 400, 400), None),  # over longer distances
-        (lambda p: photo("chelsea")[: p.shape[0], : p.shape[1]], None),
+        (noisy, True),
+        (lambda p: cv2.GaussianBlur(p, (0, 0), 1.5), True),
+        (lambda p: bent(p, 0.5, 40, 40), False),  # as second photographs drift
+        (lambda p: photo("chelsea")[: p.shape[0], : p.shape[1]], False),
     ],
-    ids=["noisy", "blurred", "small again", "drifted", "drifted slowly", "another"],
+    ids=["noisy", "blurred", "drifted", "another"],
 )
-def test_wide_windows_see_exact_register_through_what_hides_pixels(image, shares: tuple[float, float] | None) -> None:
+def test_wide_windows_see_exact_register_through_what_hides_pixels(image, in_register: bool) -> None:
     original = photo("coffee")[:300, :400]
     query = encoded(image(original))
     view, reference, everywhere = view_of(query, (0, 0, 400, 300)), pyramid(original), np.ones((300, 400), bool)
     identity = Mapping(np.eye(2, 3))
-    support = query_structure(query).support
-    wide = np.average(registered_widely(view, reference, identity, everywhere), weights=support)
-    wider = np.average(registered(view, reference, identity, everywhere)[-1], weights=support)
-    if shares is None:
-        assert wide < 0.1
-        assert wider < 0.25
-    else:
-        assert wide > shares[0]
-        assert wider > shares[1]
+    wide = registered_widely(view, reference, identity, everywhere)
+    assert wide.shape == (300, 400)
+    share = np.average(wide, weights=query_structure(query).support)
+    assert share > 0.4 if in_register else share < 0.1

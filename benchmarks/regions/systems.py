@@ -19,7 +19,6 @@ from benchmarks.features import aliked, orb, patch_network, root_sift, upright_s
 from benchmarks.local_features import Describe, FeatureIndex
 from benchmarks.pictures import Pixels, load
 from benchmarks.regions.queries import REFERENCE_SIDE
-from localmatch.api import REFERENCE_BUDGET
 from localmatch.audit import Searcher, find_regions
 from localmatch.records import Box
 
@@ -72,7 +71,6 @@ def localmatch_system(
     change: Callable[[Searcher], Searcher] = lambda searcher: searcher,
     patched: Callable[[], AbstractContextManager[Any]] = nullcontext,
     name: str = "localmatch",
-    budget: int = REFERENCE_BUDGET,
 ) -> System:
     """Localmatch with an index in the work folder; one that is there is used as it is.
 
@@ -81,14 +79,13 @@ def localmatch_system(
         change: Leaves a part out.
         patched: Replaces a part while a query is searched.
         name: Of the index in the work folder.
-        budget: Patches a reference.
     """
     folder = setup.work / f"{name}.lmx"
     start, cost = time.perf_counter(), {}
     if (folder / "manifest.json").exists():
         index = lm.Index.open(folder)
     else:
-        index = lm.Index.build(setup.references, folder, budget=budget)
+        index = lm.Index.build(setup.references, folder)
         cost["build_s"] = time.perf_counter() - start
     if index.background is None:
         index.calibrate(setup.background)
@@ -134,11 +131,6 @@ def sift_descriptor(setup: Setup) -> System:
     replaced = partial(mock.patch, "localmatch.descriptor.encode._read", describe)
     with replaced():
         return localmatch_system(setup, patched=replaced, name="sift")
-
-
-def with_patches(budget: int) -> Callable[[Setup], System]:
-    """Localmatch with another number of patches a reference, in an index of its own: recall against bytes."""
-    return lambda setup: localmatch_system(setup, name=f"{budget}-patches", budget=budget)
 
 
 def feature_system(describe: Callable[[Path], Describe]) -> Callable[[Setup], System]:
@@ -192,8 +184,6 @@ SYSTEMS: dict[str, Callable[[Setup], System]] = {
     "localmatch without verification": without_verification,
     "localmatch with raw similarity": raw_similarity,
     "localmatch with SIFT's descriptor": sift_descriptor,
-    "localmatch with 412 patches": with_patches(412),
-    "localmatch with 825 patches": with_patches(825),
 }
 DEFAULT: tuple[str, ...] = ("localmatch", "sift", "orb")
 """What runs without weights or packages of others."""
