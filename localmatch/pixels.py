@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 from localmatch.geometry import Affine, project
 from localmatch.heatmap import smooth_evidence
 from localmatch.records import Alignment, Box, Candidate, Encoded, Level, Mapping, Structure, Verified
-from localmatch.regions import find_parts
-from localmatch.registration import correlation, likely_same, maximise_correlation
-from localmatch.views import view_of
+from localmatch.regions import MIN_HEAT, find_parts
+from localmatch.registration import correlation, maximise_correlation, same_at_a_look
+from localmatch.views import View, view_of
 
 AROUND, WITHIN = 24, 8
 """Query pixels around the box of the agreeing patches that are looked at, and that take part in the refinement."""
+
+LEAST_SAME = MIN_HEAT / 2
+"""Fewer pixels that are the same cannot have the heat of a region, smoothed as it may be."""
 
 PASTED = 0.06
 """A map whose linear part is nearer to one of the eight poses may be that of a copy which was pasted pixel by pixel."""
@@ -47,16 +50,14 @@ def look_at_pixels(
     patches[view_of(encoded, _grown(alignment.box, WITHIN)).slices] = 1
     refined = maximise_correlation(view, reference, alignment.affine, patches[view.slices])
     affines = [one for one in (alignment.affine, _pasted(alignment), refined) if one is not None]
-    looks = [correlation(view, reference, Mapping(affine)) for affine in affines]
-    same = [likely_same(look) for look in looks]
+    same = [same_at_a_look(view, reference, affine) for affine in affines]
     best = int(np.argmax([one.sum() for one in same]))
     # Contrast normalisation sees the host around the patches, but not within what is the same.
     finer = maximise_correlation(view, reference, affines[best], (same[best] > 0.5).astype(np.uint8))
     if finer is not None:
         affines.append(finer)
-        looks.append(correlation(view, reference, Mapping(finer)))
-        same.append(likely_same(looks[-1]))
-    scores = [_score(seen, candidate, *look) for look in zip(affines, looks, same, strict=True)]
+        same.append(same_at_a_look(view, reference, finer))
+    scores = [_score(seen, candidate, view, reference, *one) for one in zip(affines, same, strict=True)]
     return max(scores), affines[int(np.argmax(scores))]
 
 
@@ -73,12 +74,17 @@ def _pasted(alignment: Alignment) -> Affine | None:
 def _score(
     query: Structure,
     candidate: Candidate,
+    view: View,
+    reference: list[Level],
     affine: Affine,
-    correlations: NDArray[np.float32],
     same: NDArray[np.float32],
 ) -> float:
-    """The score of the strongest part of what is the same, were it all in register."""
-    verified = Verified(Mapping(affine), same, np.ones_like(correlations), np.zeros_like(same), correlations)
+    """The score of what is the same, were it all in register."""
+    if same.sum() < LEAST_SAME:
+        return 0.0
+    mapping = Mapping(affine)
+    correlations = correlation(view, reference, mapping)
+    verified = Verified(mapping, same, np.ones_like(correlations), np.zeros_like(same), correlations)
     parts = find_parts(0, candidate, smooth_evidence(same, query.support), query, verified)
     return max((part.score for part in parts), default=0.0)
 

@@ -8,6 +8,7 @@ affine map, or one homography, brings all its pixels to within a third of a pixe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -60,7 +61,7 @@ the second sees less of noise and JPEG."""
 SAME, SAME_WIDTH = 0.95, 0.01
 """Correlation on the finest of those levels at which a pixel is as likely the same as not, and the logistic's width."""
 
-ECC_SHORT_SIDE, ECC_ROUNDS, ECC_PIXELS = 600, 40, 200
+ECC_SHORT_SIDE, ECC_ROUNDS, ECC_PIXELS = 600, 12, 200
 """The alignment is refined on a level of at most this short side, in so many rounds, on so many pixels at least."""
 
 ECC_EDGE = 17
@@ -210,14 +211,16 @@ def displacement(
     return np.dstack([u, v]), unexplained
 
 
-def correlation(view: View, reference: list[Level], mapping: Mapping) -> NDArray[np.float32]:
+def correlation(
+    view: View, reference: list[Level], mapping: Mapping, levels: Sequence[int] = CORRELATION_LEVELS
+) -> NDArray[np.float32]:
     """How well the pixels of a view correlate with the aligned reference, brightness and contrast apart.
 
     Returns:
-        (L, h, w) float32 in [-1, 1], on each of `CORRELATION_LEVELS`.
+        (L, h, w) float32 in [-1, 1], on each of the levels.
     """
     correlations = []
-    for first in CORRELATION_LEVELS:
+    for first in levels:
         (level,) = view.finest(first, 1)
         warped, inside = warp(reference, level, mapping)
         own, other = ((one * 255).round().clip(0, 255).astype(np.uint8) for one in (level.gray.numpy(), warped))
@@ -228,8 +231,17 @@ def correlation(view: View, reference: list[Level], mapping: Mapping) -> NDArray
 
 
 def likely_same(correlations: NDArray[np.float32]) -> NDArray[np.float32]:
-    """How likely pixels are the same, brightness and contrast apart, (h, w) float32 in [0, 1], from `correlation`."""
+    """How likely pixels are the same, brightness and contrast apart, (h, w) float32 in [0, 1].
+
+    Args:
+        correlations: From `correlation`; only those of the first of its levels count.
+    """
     return np.asarray(expit((correlations[0] - SAME) / SAME_WIDTH), np.float32)
+
+
+def same_at_a_look(view: View, reference: list[Level], affine: Affine) -> NDArray[np.float32]:
+    """How likely the pixels of a view are the same as the aligned reference's, (h, w) float32 in [0, 1]."""
+    return likely_same(correlation(view, reference, Mapping(affine), CORRELATION_LEVELS[:1]))
 
 
 def contrast_of(view: View) -> NDArray[np.float32]:

@@ -20,7 +20,15 @@ from localmatch.kernels import splat_evidence
 from localmatch.kernels.splat import PEAK, SUBPIXEL
 from localmatch.patches import PATCH
 from localmatch.records import Alignment, Box, Encoded, Level, Mapping, Neighbours, Structure, Verified
-from localmatch.registration import contrast_of, correlation, likely_same, refine, registered, registered_widely
+from localmatch.registration import (
+    contrast_of,
+    correlation,
+    likely_same,
+    refine,
+    registered,
+    registered_widely,
+    same_at_a_look,
+)
 from localmatch.structure import structure, texture
 from localmatch.views import view_of
 
@@ -60,8 +68,7 @@ def verify(
     """Refine an alignment, bend it where that helps, and compare every pixel where enough is in register."""
     view = view_of(encoded, _extent(network, encoded, reference, alignment))
     comparison = Comparison(network, view, reference)
-    given = Mapping(alignment.affine)
-    alike = comparison.alike(given) | (likely_same(correlation(view, reference, given)) > 0.5)
+    alike = comparison.alike(Mapping(alignment.affine)) | (same_at_a_look(view, reference, alignment.affine) > 0.5)
     affine, register = refine(view, reference, alignment.affine, alike)
     share = _share(register, alike)
     found = [(Mapping(affine), register)] if share >= REGISTERED else []
