@@ -20,7 +20,7 @@ AROUND, WITHIN = 24, 8
 """Query pixels around the box of the agreeing patches that are looked at, and that take part in the refinement."""
 
 LEAST_SAME = MIN_HEAT / 2
-"""Fewer pixels that are the same cannot have the heat of a region, smoothed as it may be."""
+"""Where fewer pixels are the same, no region is looked for: smoothing moves their heat and hardly adds any."""
 
 PASTED = 0.06
 """A map whose linear part is nearer to one of the eight poses may be that of a copy which was pasted pixel by pixel."""
