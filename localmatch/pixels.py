@@ -44,7 +44,10 @@ def look_at_pixels(
     alignment = candidate.alignment
     view = view_of(encoded, _grown(alignment.box, AROUND))
     seen = Structure(
-        *(one[..., *view.slices] for one in (query.support, query.distinct, query.texture, query.contrast))
+        *(
+            one[..., *view.slices]
+            for one in (query.support, query.distinct, query.texture, query.contrast, query.coarse)
+        )
     )
     patches = np.zeros(encoded.size[::-1], np.uint8)
     patches[view_of(encoded, _grown(alignment.box, WITHIN)).slices] = 1

@@ -170,12 +170,14 @@ class Structure:
         distinct: The part of it that is no straight edge or smooth outline.
         texture: The part of that which lies among much that is distinct.
         contrast: (L, H, W), local contrast on the L levels on which pixels are correlated.
+        coarse: The query as it looks from afar, in gray.
     """
 
     support: NDArray[np.float32]
     distinct: NDArray[np.float32]
     texture: NDArray[np.float32]
     contrast: NDArray[np.float32]
+    coarse: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -212,6 +214,8 @@ class Verified:
         wide: (H, W) float32 in [0, 1], whether it is in exact register by an affine map, judged in wide windows; 0
             where the mapping is another.
         correlation: (L, H, W) float32 in [-1, 1], correlation with the aligned reference, on L levels.
+        coarse: (H, W) float32 in [0, 1], the aligned reference as it looks from afar, in gray; None if it is not looked
+            at or cannot be read any more.
     """
 
     mapping: Mapping
@@ -219,6 +223,7 @@ class Verified:
     registered: NDArray[np.float32]
     wide: NDArray[np.float32]
     correlation: NDArray[np.float32]
+    coarse: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from localmatch.bands import coarse, coarse_reference
 from localmatch.comparison import LOOK_FROM, Comparison
 from localmatch.descriptor.network import STRIDE, DescriptorNet
 from localmatch.flow import COARSE, FINE, find_flow, nearest_homography, same_pixels
@@ -96,10 +97,11 @@ def _compared(
     """
     view, reference = comparison.view, comparison.reference
     correlations, evidence = correlation(view, reference, mapping), comparison.evidence(mapping)
+    afar = coarse_reference(view, reference, mapping)
     if mapping.flow is not None:
-        return evidence, register, np.zeros_like(evidence), correlations
+        return evidence, register, np.zeros_like(evidence), correlations, afar
     wide = registered_widely(view, reference, mapping, alike)
-    return np.maximum(evidence, likely_same(correlations)), register, wide, correlations
+    return np.maximum(evidence, likely_same(correlations)), register, wide, correlations, afar
 
 
 def _bent(comparison: Comparison, affine: Mapping, alike: NDArray[np.bool_], share: float) -> list[Found]:
@@ -158,7 +160,7 @@ def query_structure(encoded: Encoded) -> Structure:
     maps = np.dstack(structure(level.gray.numpy()))
     resized = cv2.split(cv2.resize(maps, encoded.size, interpolation=cv2.INTER_LINEAR))
     support, distinct = (np.asarray(one, np.float32) for one in resized)
-    return Structure(support, distinct, texture(distinct), contrast_of(view))
+    return Structure(support, distinct, texture(distinct), contrast_of(view), coarse(view))
 
 
 def stored_patches(encoded: Encoded, alignment: Alignment, neighbours: Neighbours) -> Verified:

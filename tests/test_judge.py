@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -13,6 +14,9 @@ from localmatch.records import Alignment, Candidate, Mapping, Structure, Verifie
 from localmatch.regions import MIN_SCORE
 
 SIDE = 160
+
+PICTURE = cv2.GaussianBlur(np.random.default_rng(0).random((SIDE, SIDE), np.float32), (0, 0), 5)
+"""The query from afar."""
 
 
 def flat(value: float, levels: int = 0) -> NDArray[np.float32]:
@@ -27,15 +31,16 @@ def judged(
     rarity: float = 2.0,
     sharing: int = 1,
     flow: str = "",
+    afar: NDArray[np.float32] | None = None,
     change: Callable[[Structure, Verified, NDArray[np.bool_]], None] = lambda *_: None,
 ) -> float:
-    """The score of a square part."""
+    """The score of a square part; `afar` is the reference from afar, if it is looked at, beside `PICTURE`."""
     mask = np.zeros((SIDE, SIDE), bool)
     mask[40 : 40 + side, 50 : 50 + side] = True
     field = np.zeros((SIDE, SIDE, 2), np.float32) if flow else None
     mapping = Mapping(np.eye(2, 3), field, (0, 0), projective=flow == "homography")
-    verified = Verified(mapping, flat(1), flat(register, 2), flat(wide), flat(correlation, 2))
-    query = Structure(flat(1), flat(1), flat(1), flat(1, 2))
+    verified = Verified(mapping, flat(1), flat(register, 2), flat(wide), flat(correlation, 2), afar)
+    query = Structure(flat(1), flat(1), flat(1), flat(1, 2), PICTURE)
     change(query, verified, mask)
     alignment = Alignment(0, np.eye(2, 3), round(10 * rarity * STANDS_OUT), np.arange(10), (50, 40, 110, 100))
     score, _ = score_of(mask, flat(1) * mask, query, verified, Candidate(alignment, frozenset(range(sharing))))
@@ -78,6 +83,36 @@ def test_a_large_picture_in_wide_register_is_a_copy_though_its_pixels_differ(
     assert (degraded > MIN_SCORE) == copied
 
 
+RUINED = {"side": 90, "correlation": 0.8, "register": 0.1, "rarity": 1.5}
+"""Of what is judged so, next to nothing is left of fine detail."""
+
+
+@pytest.mark.parametrize(("flow", "copied"), [("", True), ("homography", True), ("free", False)])
+def test_what_is_the_same_from_afar_is_a_copy_however_little_is_left_of_fine_detail(flow: str, copied: bool) -> None:
+    assert judged(**RUINED, flow=flow) < MIN_SCORE
+    assert (judged(**RUINED, flow=flow, afar=PICTURE / 2 + 0.1) > MIN_SCORE) == copied
+
+
+@pytest.mark.parametrize("less", [{"side": 40}, {"rarity": 0.05}])
+def test_what_is_small_or_common_is_no_copy_for_its_look_from_afar(less: dict) -> None:
+    assert judged(**RUINED | less, afar=PICTURE) < MIN_SCORE
+
+
+def test_few_distinct_pixels_are_no_copy_for_their_look_from_afar() -> None:
+    def few(query: Structure, verified: Verified, mask: NDArray[np.bool_]) -> None:
+        query.distinct[:] = 0.01
+        query.texture[:] = 0
+
+    assert judged(**RUINED, afar=PICTURE, change=few) < MIN_SCORE
+
+
+def test_what_differs_from_afar_counts_less_in_proportion() -> None:
+    other = cv2.GaussianBlur(np.random.default_rng(1).random((SIDE, SIDE), np.float32), (0, 0), 5)
+    scores = [judged(afar=PICTURE + share * (other - PICTURE)) for share in (0.0, 0.2, 0.3, 0.5, 1.0)]
+    assert scores == sorted(scores, reverse=True)
+    assert judged() == scores[0] > MIN_SCORE > scores[-1]
+
+
 def test_few_corners_are_no_evidence_however_well_they_agree() -> None:
     corners = np.zeros((SIDE, SIDE), np.float32)
     for x, y in ((60, 50), (100, 50), (60, 90), (100, 90), (80, 70)):
@@ -86,10 +121,14 @@ def test_few_corners_are_no_evidence_however_well_they_agree() -> None:
     mask[40:100, 50:110] = True
     verified = Verified(Mapping(np.eye(2, 3)), flat(1), flat(1, 1), flat(1), flat(1, 1))
     candidate = Candidate(Alignment(0, np.eye(2, 3), 10**6, np.arange(9), (50, 40, 110, 100)), frozenset([0]))
-    score, _ = score_of(mask, flat(1) * mask, Structure(flat(1), corners, flat(0), flat(1, 1)), verified, candidate)
+    score, _ = score_of(
+        mask, flat(1) * mask, Structure(flat(1), corners, flat(0), flat(1, 1), PICTURE), verified, candidate
+    )
     assert score == 0
     button = np.where(np.hypot(*(np.indices((SIDE, SIDE)) - 75)) < 9, np.float32(1), np.float32(0))
-    score, _ = score_of(mask, flat(1) * mask, Structure(flat(1), button, button, flat(1, 1)), verified, candidate)
+    score, _ = score_of(
+        mask, flat(1) * mask, Structure(flat(1), button, button, flat(1, 1), PICTURE), verified, candidate
+    )
     assert score == 0
 
 

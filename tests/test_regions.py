@@ -22,7 +22,7 @@ def parts_of(correlation: NDArray[np.float32]) -> list[Part]:
     heat[LEFT] = heat[RIGHT] = 1
     verified = Verified(Mapping(np.eye(2, 3)), flat(1), flat(1, 1), flat(0), correlation[None])
     alignment = Alignment(0, np.eye(2, 3), 20 * STANDS_OUT, np.arange(10), (10, 40, 190, 160))
-    query = Structure(flat(1), flat(1), flat(1), flat(1, 1))
+    query = Structure(flat(1), flat(1), flat(1), flat(1, 1), flat(0))
     return find_parts(3, Candidate(alignment, frozenset([0])), heat, query, verified)
 
 
