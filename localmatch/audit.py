@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from localmatch import verification
 from localmatch.alignments import AFFINE_INLIERS, choose_candidates, find_alignments
+from localmatch.bands import look_from_afar
 from localmatch.descriptor.encode import encode_query
 from localmatch.descriptor.network import DescriptorNet
 from localmatch.heatmap import smooth_evidence
@@ -23,6 +24,7 @@ from localmatch.neighbours import InBackground, search
 from localmatch.pixels import look_at_pixels
 from localmatch.records import Candidate, Encoded, Level, Neighbours, Region, Structure, Verified
 from localmatch.regions import Part, boxes, find_parts, keep_strongest
+from localmatch.views import view_of
 from localmatch.votes import find_peaks
 
 QUERY_BUDGET = 4000
@@ -32,11 +34,15 @@ SHORTLISTING, PEAKS, LOOKED, SCREENED, EACH = 1024, 300, 96, 24, 2
 """Peaks that choose the shortlist; peaks fitted; alignments whose pixels are looked at, and whose descriptors; of those
 for each part of the query."""
 
-EXACT, VERIFIED = 4, 8
-"""Alignments verified in full, of those whose pixels are the same and of the others."""
+EXACT, VERIFIED, AFAR = 4, 8, 3
+"""Alignments verified in full, of those whose pixels are the same, whose descriptors are alike, and that look the same
+from afar."""
 
 SCREEN_PASS = 0.35
 """Alignments whose first look shows less similarity are dropped."""
+
+AFAR_PASS = 0.98
+"""The same for band correlation, from afar: of ruined copies whose descriptors are not alike any more, it is higher."""
 
 PIXEL_CORRELATION = 0.92
 """Correlation in the core of a region from which it is a copy of pixels and not only of structure."""
@@ -126,13 +132,17 @@ def _region(searcher: Searcher, part: Part, candidate: Candidate, also: Sequence
 
 
 def _screened(searcher: Searcher, encoded: Encoded, query: Structure, candidates: list[Candidate]) -> list[Candidate]:
-    """The candidates to verify: whose pixels are the same, and whose descriptors are most alike at a first look."""
+    """The candidates to verify: whose pixels are the same at a first look, or that look alike near by or from afar."""
     affine = [one for one in candidates if len(one.alignment.inliers) >= AFFINE_INLIERS]
     # First the few, so that their references are still in memory when the pixels of all are looked at.
     alike = _alike(searcher, encoded, affine[:SCREENED])
     exact = _exact(searcher, encoded, query, candidates)
-    known = {one.alignment.inliers.tobytes() for one in exact}
-    return exact + [one for one in alike if one.alignment.inliers.tobytes() not in known]
+    chosen = exact + alike + _the_same_from_afar(searcher, encoded, affine)
+    # Of one that is chosen for several reasons the first counts, whose map was refined where its pixels are the same.
+    first: dict[bytes, Candidate] = {}
+    for one in chosen:
+        first.setdefault(one.alignment.inliers.tobytes(), one)
+    return list(first.values())
 
 
 def _exact(searcher: Searcher, encoded: Encoded, query: Structure, candidates: list[Candidate]) -> list[Candidate]:
@@ -166,6 +176,17 @@ def _alike(searcher: Searcher, encoded: Encoded, candidates: list[Candidate]) ->
     orders = (np.argsort(-np.array(ranks), kind="stable").tolist() for ranks in (by_rarity, by_count))
     in_turn = dict.fromkeys(number for pair in zip(*orders, strict=True) for number in pair)
     return [passed[number] for number in list(in_turn)[:VERIFIED]]
+
+
+def _the_same_from_afar(searcher: Searcher, encoded: Encoded, candidates: list[Candidate]) -> list[Candidate]:
+    """The candidates that look the same from afar, where the patches agree, most so first."""
+    looks = np.zeros(len(candidates))
+    for number, candidate in enumerate(candidates):
+        alignment = candidate.alignment
+        if levels := searcher.read_levels(alignment.reference):
+            looks[number] = look_from_afar(view_of(encoded, alignment.box), levels, alignment.affine)
+    best = np.argsort(-looks, kind="stable")[:AFAR]
+    return [candidates[number] for number in best if looks[number] >= AFAR_PASS]
 
 
 def _verify(

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from localmatch.geometry import Affine
 from localmatch.records import Level, Mapping
 from localmatch.views import View
 from localmatch.warping import warp
@@ -37,6 +38,12 @@ def coarse_reference(view: View, reference: list[Level], mapping: Mapping) -> ND
     (level,) = view.finest(COARSE_LEVEL, 1)
     warped, _ = warp(reference, level, mapping)
     return view.resample(warped, level)
+
+
+def look_from_afar(view: View, reference: list[Level], affine: Affine) -> float:
+    """Band correlation of a whole view with the aligned reference; 0 where it is too small to tell."""
+    everything = np.ones(view.size[::-1], bool)
+    return band_correlation(coarse(view), coarse_reference(view, reference, Mapping(affine)), everything) or 0.0
 
 
 def band_correlation(own: NDArray[np.float32], other: NDArray[np.float32], area: NDArray[np.bool_]) -> float | None:
