@@ -128,6 +128,18 @@ def test_copies_turned_by_right_angles_are_found(
     assert region.mirrored == mirrored
 
 
+def test_a_copy_is_verified_that_only_looks_the_same_from_afar(
+    index: lm.Index, planted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("localmatch.verification.screen", lambda *_: 0.0)
+    monkeypatch.setattr("localmatch.audit.look_at_pixels", lambda *_: (0.0, np.eye(2, 3)))
+    region = index.audit(planted(cv2.GaussianBlur(piece(), (0, 0), 1.2), 150, 200), 0.05).regions[0]
+    assert Path(region.reference).stem == "coffee"
+    assert box_iou(region.query_box, (150, 200, 350, 380)) > 0.6
+    monkeypatch.setattr("localmatch.audit.AFAR", 0)
+    assert not index.audit(planted(piece(), 150, 200), 0.05).regions
+
+
 @pytest.mark.parametrize("box", [(120, 60, 320, 240), (170, 90, 260, 170)])  # fur and an eye of "chelsea"
 def test_a_copy_in_perspective_is_found(box: tuple[int, int, int, int], index: lm.Index, planted) -> None:
     x0, y0, x1, y1 = box
