@@ -3,7 +3,7 @@
     same pixels:   enough * register * (rarity * NOISE / (1 + LEAST_NOISE - correlation)) ^ 2
     large picture: (distinct pixels - ENOUGH) / LARGE * more than an affine map explains * wide register ^ 3
                    * min(1, rarity) * min(MOST_LIKE, NOISE / (1 + LEAST_NOISE - correlation)) ^ 3
-    from afar:     min(1, (distinct pixels - FEW) / MANY) * more than a homography explains * min(1, rarity)
+    from afar:     min(1, (distinct pixels - few) / MANY) * more than a homography explains * min(1, rarity)
                    * (AFAR / (1 - band correlation)) ^ 2
 
 The first finds small copies, the second large ones whose pixels differ: noise, blur, blends, what was smoothed or
@@ -57,9 +57,10 @@ pixels of support, the windows of three corners, that any affine map brings into
 counts at most. Fitted to 275 clean images, of which none scores over 1.2 so, and 55 copies of development, of which 46
 score over 1.75, and with the first way 52."""
 
-FEW, MANY, FREE_SUPPORT_AFAR = 100.0, 200.0, 700.0
+FEW, OUTLINES, MANY, FREE_SUPPORT_AFAR = 100.0, 0.02, 200.0, 700.0
 """Of what looks the same from afar: distinct pixels, without the corners that homographies bring into register, that
-are too few, and so many more that are enough; and pixels of support whose few waves can correlate by chance."""
+are too few, and the share of support that is, twice that of the antialiased discs which logos have in common; so many
+more that are enough; and pixels of support whose few waves can correlate by chance."""
 
 AFAR, LEAST_AFAR = 0.00088, 0.0002
 """What band correlation may fall short of 1 by, and the least that counts. Fitted to the 235 clean images of
@@ -121,7 +122,8 @@ def score_of(
 
 def _from_afar(distinct: float, support: float, band: float) -> float:
     """How sure a part is for its band correlation, rarity apart; both others in pixels."""
-    enough = min(1.0, max(0.0, distinct - FEW) / MANY) * max(0.0, 1 - FREE_SUPPORT_AFAR / max(support, 1.0))
+    enough = min(1.0, max(0.0, distinct - max(FEW, OUTLINES * support)) / MANY)
+    enough *= max(0.0, 1 - FREE_SUPPORT_AFAR / max(support, 1.0))
     return float(enough * (AFAR / max(LEAST_AFAR, 1 - band)) ** 2)
 
 

@@ -98,12 +98,13 @@ def test_what_is_small_or_common_is_no_copy_for_its_look_from_afar(less: dict) -
     assert judged(**RUINED | less, afar=PICTURE) < MIN_SCORE
 
 
-def test_few_distinct_pixels_are_no_copy_for_their_look_from_afar() -> None:
+@pytest.mark.parametrize(("side", "distinct"), [(90, 0.01), (110, 0.016)])
+def test_few_distinct_pixels_are_no_copy_for_their_look_from_afar(side: int, distinct: float) -> None:
     def few(query: Structure, verified: Verified, mask: NDArray[np.bool_]) -> None:
-        query.distinct[:] = 0.01
+        query.distinct[:] = distinct
         query.texture[:] = 0
 
-    assert judged(**RUINED, afar=PICTURE, change=few) < MIN_SCORE
+    assert judged(**RUINED | {"side": side}, afar=PICTURE, change=few) < MIN_SCORE
 
 
 def test_what_differs_from_afar_counts_less_in_proportion() -> None:
