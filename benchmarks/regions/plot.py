@@ -52,7 +52,7 @@ def draw(told: dict[str, Any], out: Path) -> None:
         axis.grid(alpha=0.25)
     axes[0].set_ylabel("recall", fontsize=9)
     axes[0].set_ylim(-0.03, 1.03)
-    axes[0].legend(fontsize=8)
+    axes[-1].legend(fontsize=8, loc="upper left")
     figure.savefig(out, dpi=110)
 
 
