@@ -107,11 +107,11 @@ def test_few_distinct_pixels_are_no_copy_for_their_look_from_afar(side: int, dis
     assert judged(**RUINED | {"side": side}, afar=PICTURE, change=few) < MIN_SCORE
 
 
-def test_what_differs_from_afar_counts_less_in_proportion() -> None:
+def test_what_differs_from_afar_counts_less() -> None:
     other = cv2.GaussianBlur(np.random.default_rng(1).random((SIDE, SIDE), np.float32), (0, 0), 5)
     scores = [judged(afar=PICTURE + share * (other - PICTURE)) for share in (0.0, 0.2, 0.3, 0.5, 1.0)]
     assert scores == sorted(scores, reverse=True)
-    assert judged() == scores[0] > MIN_SCORE > scores[-1]
+    assert judged() == scores[0] > 5 * scores[-1]
 
 
 def test_few_corners_are_no_evidence_however_well_they_agree() -> None:
