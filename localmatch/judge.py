@@ -70,7 +70,7 @@ verified and that the first two ways miss, 19 score over 1.75."""
 UNLIKE = 0.012
 """Where band correlation falls short of 1 by more, the first two ways count less, by the root of the proportion: of
 second photographs, some windows agree, but not what lies between them. Of the three clean images of development that
-score over 1.75 without, one does so, 1.83. In full proportion none would, but copies with soft edges or text on them
+score over 1.75 without, one does so, 2.08. In full proportion none would, but copies with soft edges or text on them
 would be lost."""
 
 TURNED_WORTH = 0.5
