@@ -116,16 +116,17 @@ def score_of(
     band = None if verified.coarse is None else band_correlation(query.coarse, verified.coarse, heat > 0)
     if band is not None:
         score *= (UNLIKE / max(UNLIKE, 1 - band)) ** 0.5
-        apart = 0.0 if bent else _without_corners(heat * query.distinct, FREE_CORNERS_OF_PLANE)
-        score = max(score, _from_afar(apart, float(support.sum()), band) * min(1.0, rarity))
+        afar = (AFAR / max(LEAST_AFAR, 1 - band)) ** 2 * min(1.0, rarity)
+        if afar > score and not bent:  # else no number of distinct pixels, which take time to count, can matter
+            apart = distinct if projective else _without_corners(heat * query.distinct, FREE_CORNERS_OF_PLANE)
+            score = max(score, afar * _enough_from_afar(apart, float(support.sum())))
     return score * (TURNED_WORTH if candidate.alignment.turned else 1.0), same
 
 
-def _from_afar(distinct: float, support: float, band: float) -> float:
-    """How sure a part is for its band correlation, rarity apart; both others in pixels."""
+def _enough_from_afar(distinct: float, support: float) -> float:
+    """Whether there is enough in a part for its look from afar to tell, 0 to 1; both in pixels."""
     enough = min(1.0, max(0.0, distinct - max(FEW, OUTLINES * support)) / MANY)
-    enough *= max(0.0, 1 - FREE_SUPPORT_AFAR / max(support, 1.0))
-    return float(enough * (AFAR / max(LEAST_AFAR, 1 - band)) ** 2)
+    return enough * max(0.0, 1 - FREE_SUPPORT_AFAR / max(support, 1.0))
 
 
 def _core(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

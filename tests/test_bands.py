@@ -5,12 +5,12 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 import pytest
+from helpers import bent, noisy, photo
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from localmatch.bands import band_correlation
-from tests.helpers import bent, noisy, photo
 
 SIDE = 160
 
