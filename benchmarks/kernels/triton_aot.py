@@ -46,11 +46,12 @@ Kernel = tuple[str, Callable[..., Any], dict[str, str], dict[str, int], dict[str
 INT8, INT32, INT64 = "*i8", "*i32", "*i64"
 
 
-def kernels() -> Iterator[Kernel]:
+def kernels(amd: bool) -> Iterator[Kernel]:
     """Every form that the library launches."""
     for dimension in (64, 128, 256, 1024):
         yield from _match(dimension)
-        yield from _rerank(dimension)
+        yield from _rerank(dimension, amd)
+    yield _choose()
     for dimension in (64, 128):
         sizes = ("height", "width", "dimension", "reference_height", "reference_width", "radius")
         types = {"query": INT8, "reference": INT8, "affine": INT32, "score": INT32, "offset": INT32}
@@ -72,22 +73,33 @@ def _match(dimension: int) -> Iterator[Kernel]:
         yield f"match {dimension}" + " second mutual" * more, match.match_kernel, types, constants, options
 
 
-def _rerank(dimension: int) -> Iterator[Kernel]:
-    types = {"query": INT8, "candidates": INT32, "table": INT8, "offsets": INT64, "score": INT32, "row": INT32}
-    types |= {"longest": "i32", "width": "i32", "count": "i32"}
-    block = rerank.block_of(rerank.ROWS, dimension)
-    for runs in (0, 1):
-        constants = {"dimension": dimension, "k": 10, "with_runs": runs, "padded": dimension, "block": block}
-        options = {"num_warps": rerank.warps_of(block, dimension)}
-        yield f"rerank {dimension}" + " runs" * runs, rerank.rerank_kernel, types, constants, options
+def _rerank(dimension: int, amd: bool) -> Iterator[Kernel]:
+    block, k = rerank.block_of(rerank.ROWS, dimension), 10
+    types = {"query": INT8, "candidates": INT32, "table": INT8, "score": INT32, "row": INT32}
+    types |= {"width": "i32", "count": "i32"}
+    constants = {"dimension": dimension, "k": k, "padded": dimension, "block": block}
+    options = {"num_warps": rerank.warps_of(block, dimension)}
+    yield f"rerank {dimension}", rerank.rerank_kernel, types, constants, options
+    types = {"query": INT8, "pairs": INT64, "starts": INT64, "table": INT8, "offsets": INT64, "highest": INT32}
+    types |= {"width": "i32", "parts": "i32"}
+    constants = {"dimension": dimension, "depth": min(dimension, rerank.RUN_DEPTH), "block_q": rerank.RUN_QUERIES}
+    constants |= {"block_r": rerank.RUN_ROWS, "part": rerank.PART}
+    options = {"num_warps": rerank.RUN_WARPS, "num_stages": rerank.RUN_STAGES_OF_AMD if amd else rerank.RUN_STAGES}
+    yield f"rerank {dimension} parts", rerank.parts_kernel, types, constants, options
+
+
+def _choose() -> Kernel:
+    types = {"runs": INT32, "offsets": INT64, "highest": INT32, "rows": INT32}
+    types |= {"width": "i32", "parts": "i32", "count": "i32"}
+    constants = {"k": 10, "part": rerank.PART, "block": rerank.PARTS}
+    return "choose", rerank.choose_kernel, types, constants, {"num_warps": rerank.PARTS_WARPS}
 
 
 def compile_all(targets: list[str]) -> dict[str, dict[str, dict[str, Any]]]:
     """Kernel -> target -> registers, spills, matrix instructions and shared memory."""
     record: dict[str, dict[str, dict[str, Any]]] = {}
-    for name, kernel, types, constants, options in kernels():
-        record[name] = {}
-        for target in targets:
+    for target in targets:
+        for name, kernel, types, constants, options in kernels(amd=target.startswith("gfx")):
             # Pointers and the dimension are multiples of 16, as they are at run time.
             attributes = {
                 (i,): [["tt.divisibility", 16]]
@@ -98,7 +110,7 @@ def compile_all(targets: list[str]) -> dict[str, dict[str, dict[str, Any]]]:
             source = ASTSource(kernel, signature, constants, attributes)
             compiled = triton.compile(source, target=TARGETS[target], options=options)
             read = _read_cuda if target.startswith("sm") else _read_amd
-            record[name][target] = read(compiled) | {"shared_bytes": compiled.metadata.shared}
+            record.setdefault(name, {})[target] = read(compiled) | {"shared_bytes": compiled.metadata.shared}
     return record
 
 

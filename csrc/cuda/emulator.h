@@ -20,6 +20,12 @@ struct Index {
 inline thread_local Index threadIdx, blockIdx, blockDim, gridDim;
 inline std::barrier<> *emulated_barrier;
 inline void __syncthreads() { emulated_barrier->arrive_and_wait(); }
+/* Blocks are smaller than a warp. */
+inline void lm_sync_warp() { __syncthreads(); }
+inline void lm_let_next_launch_begin() {}
+inline void lm_wait_for_earlier_launch() {}
+inline int32_t __ffs(int32_t bits) { return __builtin_ffs(bits); }
+inline int32_t __popc(uint32_t bits) { return __builtin_popcount(bits); }
 
 typedef int cudaError_t;
 constexpr cudaError_t cudaSuccess = 0;
@@ -59,6 +65,16 @@ inline int32_t __shfl_xor_sync(unsigned, int32_t value, int distance) {
     return other;
 }
 
+inline uint32_t __ballot_sync(unsigned, bool value) {
+    static int32_t votes[kEmulatedThreads];
+    votes[threadIdx.x] = value;
+    __syncthreads();
+    uint32_t bits = 0;
+    for (unsigned lane = 0; lane < blockDim.x; ++lane) bits |= (uint32_t)votes[lane] << lane;
+    __syncthreads();
+    return bits;
+}
+
 template <class Kernel>
 void emulate(int64_t blocks, int64_t threads, Kernel kernel) {
     for (int64_t block = 0; block < blocks; ++block) {
@@ -81,6 +97,9 @@ void emulate(int64_t blocks, int64_t threads, Kernel kernel) {
 /* As few threads as show races and barriers; a reduction needs a power of two. */
 #define LM_LAUNCH_SHARED(kernel, blocks, threads, shared, stream, ...) \
     (void)(stream), (void)(shared), emulate((blocks), (threads) < kEmulatedThreads ? (threads) : kEmulatedThreads, [&] { kernel(__VA_ARGS__); })
+
+#define LM_LAUNCH_BESIDE(kernel, blocks, threads, stream, ...) \
+    LM_LAUNCH_SHARED(kernel, blocks, threads, 0, stream, __VA_ARGS__)
 
 /* Little, so that tests see work that does not fit. */
 constexpr int32_t kEmulatedShared = 64 << 10;

@@ -6,7 +6,8 @@
 namespace {
 
 /* Pixels a side of a tile and, of its pixels, a thread; patches that are looked at and that are added together. */
-constexpr int kTile = 32, kRun = 4, kThreads = kTile * kTile / kRun, kLooked = 256, kTogether = 24;
+constexpr int kTile = 32, kRun = 16, kThreads = kTile * kTile / kRun, kLooked = 256, kTogether = 24;
+constexpr int kWinnerThreads = 256;
 constexpr int32_t kSubpixel = 16;
 
 struct Patches {
@@ -114,7 +115,7 @@ extern "C" LM_API int32_t lm_cuda_splat_evidence(const int64_t *offsets, int64_t
     if (maps > 0) {
         LM_LAUNCH(splat_kernel, maps * tiles, kThreads, stream, p, (uint32_t)across, (uint32_t)tiles, heat);
     }
-    LM_LAUNCH(winner_kernel, (height * width + kThreads - 1) / kThreads, kThreads, stream, heat, maps, height * width,
-              winner);
+    LM_LAUNCH(winner_kernel, (height * width + kWinnerThreads - 1) / kWinnerThreads, kWinnerThreads, stream, heat, maps,
+              height * width, winner);
     return lm_launched();
 }

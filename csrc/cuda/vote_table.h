@@ -4,20 +4,16 @@
 
 #include <limits.h>
 
-#include "launch.h"
+#include "vote_bins.h"
 
 namespace {
 
-constexpr int kOverlap = 4, kBins = 2 * kOverlap;
 /* Slots a vote, so that tables are half full at most. */
 constexpr int kBinSlots = 2 * kBins, kPatchSlots = 2;
 /* Scratch memory of a vote: three words a slot of its bins, and 32-bit numbers. Python allocates as much. */
 constexpr int kWords = 3 * kBinSlots + (2 * kBins + 2 * kPatchSlots + 4) / 2;
 /* Slots of a group are numbered in 32 bits. */
 constexpr int kMostVotes = INT32_MAX / kBinSlots;
-
-typedef unsigned long long Word;
-constexpr Word kEmpty = ~0ull;
 
 /* Votes of the same patch: `owner` of each is the first that came, from which `next` leads through all. */
 struct Chains {

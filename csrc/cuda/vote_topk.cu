@@ -1,43 +1,23 @@
-/* vote_topk on a GPU: one block a group, a thread each bin of each vote. The definition is localmatch/kernels/vote.py.
+/* vote_topk on a GPU: a warp a group of few votes, else a block a group and a thread each bin of each vote. The definition
+ * is localmatch/kernels/vote.py.
  *
  * A group's table is in shared memory where it fits. A vote counts in a bin unless a heavier one of its patch's list is in
  * that bin, too. Lists and tables fill in any order, but sums and maxima of integers do not depend on it, so results are
  * the same bits every time.
  */
+#include "vote_few.h"
 #include "vote_table.h"
 
 namespace {
 
-constexpr int kThreads = 128, kMostThreads = 512, kBlocks = 8, kNeighbours = 26;
-/* Votes of a small group; and what blocks have of shared memory besides the votes of theirs. */
-constexpr int kSmall = 24, kStaticBytes = 3 << 10;
-constexpr int kCoordinateBits = 24, kLevels = 16;
-constexpr int64_t kCoordinateBias = (int64_t)1 << (kCoordinateBits - 1);
-
-struct Votes {
-    const int64_t *offsets;
-    const int32_t *query_patch;
-    const int64_t *reference_patch;
-    const int32_t *query_xy, *reference_xy, *level, *weight, *inverse_ratio;
-    int32_t half_bin;
-};
-
-__device__ int32_t floor_div(int32_t value, int32_t divisor) {
-    return value / divisor - (value % divisor != 0 && value < 0);
-}
+constexpr int kMostThreads = 1024, kBlocks = 8, kNeighbours = 26;
+/* What blocks have of shared memory besides the votes of theirs. */
+constexpr int kStaticBytes = 6 << 10;
 
 /* The key of one of a vote's eight bins; kEmpty below the lowest level. */
-__device__ Word bin_of(const Votes &v, int64_t i, int which) {
-    const int32_t level = v.level[i] - 1 + which / kOverlap;
-    if (level < 0 || level >= kLevels) return kEmpty;
-    int32_t corner[2];
-    for (int axis = 0; axis < 2; ++axis) {
-        const int64_t scaled = v.reference_xy[2 * i + axis] * (int64_t)v.inverse_ratio[level];
-        corner[axis] = floor_div((int32_t)((scaled + 32768) >> 16) - v.query_xy[2 * i + axis], v.half_bin);
-    }
-    const int64_t y = corner[1] - which / 2 % 2, x = corner[0] - which % 2;
-    return ((Word)(level + 1) << (2 * kCoordinateBits)) | ((Word)(y + kCoordinateBias) << kCoordinateBits) |
-           (Word)(x + kCoordinateBias);
+__device__ Word key_of(const Votes &v, int64_t i, int which) {
+    const Bin last = bin_of(v, i, which / kOverlap);
+    return last.level < 0 ? kEmpty : key_of(one_of(last, which % kOverlap));
 }
 
 /* Whether a vote is the heaviest of its patch in a bin; of equal ones the first. */
@@ -78,13 +58,15 @@ __device__ void clear(const Group &g) {
 }
 
 __device__ void fill(const Votes &v, const Group &g) {
-    for (int32_t i = (int32_t)threadIdx.x; i < kBins * g.votes; i += (int32_t)blockDim.x) {
-        const Word key = bin_of(v, g.first + i / kBins, i % kBins);
-        g.slots[i] = key == kEmpty ? -1 : insert(g.key, kBinSlots * g.votes, key);
-    }
-    for (int32_t i = (int32_t)threadIdx.x; i < g.votes; i += (int32_t)blockDim.x) {
-        chain(v.query_patch + g.first, i, g.votes, g.query);
-        chain(v.reference_patch + g.first, i, g.votes, g.reference);
+    for (int32_t i = (int32_t)threadIdx.x; i < (kBins + 2) * g.votes; i += (int32_t)blockDim.x) {
+        if (i < kBins * g.votes) {
+            const Word key = key_of(v, g.first + i / kBins, i % kBins);
+            g.slots[i] = key == kEmpty ? -1 : insert(g.key, kBinSlots * g.votes, key);
+        } else if (i < (kBins + 1) * g.votes) {
+            chain(v.query_patch + g.first, i - kBins * g.votes, g.votes, g.query);
+        } else {
+            chain(v.reference_patch + g.first, i - (kBins + 1) * g.votes, g.votes, g.reference);
+        }
     }
     __syncthreads();
     const int32_t *weight = v.weight + g.first;
@@ -140,29 +122,27 @@ struct Share {
     Word *scratch;
 };
 
-/* Writes the peaks that fewer than `peaks` others beat, each to its rank. */
-__device__ void report(const Group &g, int32_t listed, int64_t peaks, int64_t *score, int32_t *bin) {
-    const int64_t mask = ((int64_t)1 << kCoordinateBits) - 1;
-    for (int32_t i = (int32_t)threadIdx.x; i < listed; i += (int32_t)blockDim.x) {
-        const int32_t slot = g.peaks[i];
-        int64_t rank = slot < 0 ? peaks : 0;
-        for (int32_t j = 0; j < listed && rank < peaks; ++j) {
-            const int32_t other = g.peaks[j];
-            rank += other >= 0 && other != slot && beats(g, other, slot);
+/* Writes the strongest peaks, each to its rank: a warp counts those that beat it. */
+__device__ void report(const Group &g, int32_t listed, int64_t group, const Peaks &out) {
+    const int32_t lanes = (int32_t)blockDim.x < kWarp ? (int32_t)blockDim.x : kWarp;
+    const int32_t lane = (int32_t)threadIdx.x % lanes, warp = (int32_t)threadIdx.x / lanes;
+    const int32_t warps = (int32_t)blockDim.x / lanes;
+    for (int32_t i = warp; i - warp < listed; i += warps) {
+        const int32_t slot = i < listed ? g.peaks[i] : -1;
+        int32_t stronger = slot < 0 ? INT_MAX : 0;
+        for (int32_t j = lane; j - lane < listed && stronger < out.most; j += lanes) {
+            const int32_t other = j < listed ? g.peaks[j] : -1;
+            stronger += __popc(__ballot_sync(~0u, other >= 0 && other != slot && beats(g, other, slot)));
         }
-        if (rank >= peaks) continue;
-        const int64_t key = (int64_t)g.key[slot];
-        score[rank] = (int64_t)g.by_query[slot];
-        bin[3 * rank] = (int32_t)(key >> (2 * kCoordinateBits)) - 1;
-        bin[3 * rank + 1] = (int32_t)(((key >> kCoordinateBits) & mask) - kCoordinateBias);
-        bin[3 * rank + 2] = (int32_t)((key & mask) - kCoordinateBias);
+        if (lane == 0 && slot >= 0) put(out, group, stronger, g.by_query[slot], bin_of(g.key[slot]));
     }
     __syncthreads();
 }
 
-__global__ void vote_kernel(Votes v, Share share, int64_t peaks, int64_t *score, int32_t *bin) {
+__global__ void many_kernel(Votes v, Share share, Peaks out) {
     LM_SHARED_ARRAY(Word, pool);
     __shared__ int32_t mine[kMostThreads], count, found;
+    lm_let_next_launch_begin();
     const int64_t stride = gridDim.x;
     /* Each thread looks at a group, to see whether it has a size of this launch. */
     for (int64_t base = blockIdx.x; base < share.groups; base += stride * blockDim.x) {
@@ -179,10 +159,11 @@ __global__ void vote_kernel(Votes v, Share share, int64_t peaks, int64_t *score,
             const int32_t votes = (int32_t)(v.offsets[chosen + 1] - first);
             Word *words = share.scratch ? share.scratch + kWords * first : pool;
             const Group g = laid_out(first, votes, words);
+            put_none(out, chosen, (int32_t)threadIdx.x, (int32_t)blockDim.x);
             clear(g);
             fill(v, g);
             find_peaks(g, &found);
-            report(g, found, peaks, score + chosen * peaks, bin + 3 * chosen * peaks);
+            report(g, found, chosen, out);
         }
         __syncthreads();
     }
@@ -203,18 +184,21 @@ extern "C" LM_API int32_t lm_cuda_vote_topk(const int64_t *offsets, int64_t grou
     if (error) return LM_CUDA_ERROR + error;
     const Votes v = {offsets,      query_patch, reference_patch, query_xy, reference_xy,
                      level,        weight,      inverse_ratio,   (int32_t)half_bin};
-    /* Small groups many at a time, larger ones with the shared memory to themselves, the largest without it. */
+    /* The largest groups without shared memory, others with as much as they need, and beside these the small ones. */
     const int64_t vote_bytes = kWords * (int64_t)sizeof(Word), most = (bytes - kStaticBytes) / vote_bytes;
-    const int32_t status = lm_allow_shared(vote_kernel, most * vote_bytes);
+    const int32_t status = lm_allow_shared(many_kernel, most * vote_bytes);
     if (status) return LM_CUDA_ERROR + status;
-    const Share small = {groups, -1, kSmall, nullptr}, middle = {groups, kSmall, most, nullptr};
-    const Share large = {groups, most, INT64_MAX, (Word *)scratch};
+    const Share middle = {groups, kFew, most, nullptr}, large = {groups, most, INT64_MAX, (Word *)scratch};
+    const Peaks out = {peaks, score, bin};
     const int64_t blocks = groups < kBlocks * processors ? groups : kBlocks * processors;
     const int64_t shared = (longest < most ? longest : most) * vote_bytes;
-    LM_LAUNCH_SHARED(vote_kernel, groups, kThreads, kSmall * vote_bytes, stream, v, small, peaks, score, bin);
-    if (longest > kSmall) {
-        LM_LAUNCH_SHARED(vote_kernel, blocks, kMostThreads, shared, stream, v, middle, peaks, score, bin);
+    if (longest > most) LM_LAUNCH_SHARED(many_kernel, blocks, kMostThreads, 0, stream, v, large, out);
+    const int64_t few_blocks = (groups + kWarps - 1) / kWarps;
+    if (longest > kFew) {
+        LM_LAUNCH_SHARED(many_kernel, blocks, kMostThreads, shared, stream, v, middle, out);
+        LM_LAUNCH_BESIDE(few_kernel, few_blocks, kWarps * kWarp, stream, v, groups, out);
+    } else {
+        LM_LAUNCH(few_kernel, few_blocks, kWarps * kWarp, stream, v, groups, out);
     }
-    if (longest > most) LM_LAUNCH_SHARED(vote_kernel, blocks, kMostThreads, 0, stream, v, large, peaks, score, bin);
     return lm_launched();
 }

@@ -156,19 +156,20 @@ def on_triton(
 ) -> tuple[Tensor, Tensor]:
     """The Triton form: kernels/triton/rerank.py, and a torch sort where a query has several blocks of rows.
 
-    `longest` is how many rows the longest run has or, without offsets, the candidates of a query.
+    `longest` is how many rows the longest run has; without offsets it is not used.
     """
-    from localmatch.kernels.triton.rerank import best_of_blocks, block_of
+    from localmatch.kernels.triton.rerank import best_of_blocks, block_of, rows_of_runs
 
-    runs = 1 if offsets is None else candidates.shape[1]
-    if not longest or not runs or not k:
+    if not candidates.shape[1] or not longest or not k:
         return _unpacked(query.new_empty((len(query), 0), dtype=torch.int64), k)
-    block = block_of(longest, query.shape[1])
-    shape = (len(query), runs, -(-longest // block), min(k, block))
+    if offsets is not None:
+        candidates = rows_of_runs(query, candidates, table, offsets, longest, k)
+    block = block_of(candidates.shape[1], query.shape[1])
+    shape = (len(query), -(-candidates.shape[1] // block), min(k, block))
     score, row = (query.new_empty(shape, dtype=torch.int32) for _ in range(2))
-    best_of_blocks(query, candidates, table, offsets, longest, score, row)
-    if shape[1:] == (1, 1, k):
-        return score[:, 0, 0], row[:, 0, 0]
+    best_of_blocks(query, candidates, table, score, row)
+    if shape[1:] == (1, k):
+        return score[:, 0], row[:, 0]
     return best_candidates(score.flatten(1), row.flatten(1), k)
 
 

@@ -145,7 +145,8 @@ def on_cpp(votes: Votes, half_bin: int, peaks: int) -> tuple[Tensor, Tensor]:
 def on_cuda(votes: Votes, half_bin: int, peaks: int) -> tuple[Tensor, Tensor]:
     """The CUDA form: csrc/cuda/vote_topk.cu."""
     longest, offsets, *columns = votes
-    score, bins = _empty(offsets, peaks)
+    shape = (len(offsets) - 1, peaks)
+    score, bins = offsets.new_empty(shape), offsets.new_empty((*shape, 3), dtype=torch.int32)
     scratch = offsets.new_empty(WORDS_OF_VOTE * len(votes.query_patch))
     library.call(
         "cuda", "cuda_vote_topk", offsets, len(offsets) - 1, *columns, inverse_ratios(offsets.device), half_bin,
