@@ -154,7 +154,7 @@ def _exact(searcher: Searcher, encoded: Encoded, query: Structure, candidates: l
             continue
         score, affine = look_at_pixels(encoded, query, levels, candidate)
         if score > 0:
-            exact.append(replace(candidate, alignment=replace(candidate.alignment, affine=affine)))
+            exact.append(replace(candidate, alignment=replace(candidate.alignment, affine=affine), look=score))
             scores.append(score)
     return [exact[number] for number in np.argsort(-np.array(scores), kind="stable")[:EXACT]]
 

@@ -1,17 +1,19 @@
-"""A part of a heatmap -> its score: there are three ways to be sure, and the surest one counts.
+"""A part of a heatmap -> its score: there are four ways to be sure, and the surest one counts.
 
     same pixels:   enough * register * (rarity * NOISE / (1 + LEAST_NOISE - correlation)) ^ 2
     large picture: (distinct pixels - ENOUGH) / LARGE * more than an affine map explains * wide register ^ 3
                    * min(1, rarity) * min(MOST_LIKE, NOISE / (1 + LEAST_NOISE - correlation)) ^ 3
     from afar:     min(1, (distinct pixels - few) / MANY) * more than a homography explains * min(1, rarity)
                    * (AFAR / (1 - band correlation)) ^ 2
+    at a look:     LOOK_WORTH * what the first way says of the pixels around the agreeing patches alone
 
 The first finds small copies, the second large ones whose pixels differ: noise, blur, blends, what was smoothed or
 rendered anew in place. What it took a homography or a flow to bring into register counts less, and never as a large
 picture: second photographs of flat things are that. The third finds what is the same in coarse detail though little is
-left of fine detail, in what no free flow bent. Register and correlation are judged in the core of a part, as far from
-its edge as windows reach into the host. The constants of the first two ways were fitted to 600 clean images and 240
-copies of development, of version 1 of the descriptor.
+left of fine detail, in what no free flow bent. The fourth finds what is the same in a piece and changed around it, by
+text or a blend. Register and correlation are judged in the core of a part, as far from its edge as windows reach into
+the host. The constants of the first two ways were fitted to 600 clean images and 240 copies of development, of version
+1 of the descriptor.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from numpy.typing import NDArray
 from localmatch.bands import band_correlation
 from localmatch.matching import COHORT
 from localmatch.neighbours import STANDS_OUT
-from localmatch.records import Candidate, Structure, Verified
+from localmatch.records import Box, Candidate, Structure, Verified
 
 ENOUGH = 256.0
 """Pixels of full heat, as of 16 x 16, that are enough: of texture, or twice as many that are distinct otherwise. More
@@ -73,6 +75,10 @@ second photographs, some windows agree, but not what lies between them. Of the t
 score over 1.75 without, one does so, 2.08. In full proportion none would, but copies with soft edges or text on them
 would be lost."""
 
+LOOK_WORTH = 1 / 26
+"""What the score at a look counts: it is of the piece that fits best. Of 235 clean images of development the highest is
+38.8; of 43 copies that the other ways miss, 3 have more and are drawn right."""
+
 TURNED_WORTH = 0.5
 """What a copy is worth that was turned by right angles: they are rarer, and what is symmetric fits turned as well."""
 
@@ -120,7 +126,14 @@ def score_of(
         if afar > score and not bent:  # else no number of distinct pixels, which take time to count, can matter
             apart = distinct if projective else _without_corners(heat * query.distinct, FREE_CORNERS_OF_PLANE)
             score = max(score, afar * _enough_from_afar(apart, float(support.sum())))
-    return score * (TURNED_WORTH if candidate.alignment.turned else 1.0), same
+    score *= TURNED_WORTH if candidate.alignment.turned else 1.0
+    return max(score, LOOK_WORTH * candidate.look * bool(mask[_inside(candidate.alignment.box)].any())), same
+
+
+def _inside(box: Box) -> tuple[slice, slice]:
+    """The pixels of a box, as an index of (H, W)."""
+    left, top, right, bottom = (max(0, round(value)) for value in box)
+    return slice(top, bottom), slice(left, right)
 
 
 def _enough_from_afar(distinct: float, support: float) -> float:

@@ -155,10 +155,12 @@ class Candidate:
     Attributes:
         alignment: The strongest alignment of that part.
         sharing: Numbers of all references with a comparable alignment there, its own included.
+        look: The score that its pixels have at a look, were all in register; 0 where they are not the same.
     """
 
     alignment: Alignment
     sharing: frozenset[int]
+    look: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from localmatch.judge import CORE_MARGIN, score_of
 from localmatch.matching import COHORT
 from localmatch.neighbours import STANDS_OUT
-from localmatch.records import Alignment, Candidate, Mapping, Structure, Verified
+from localmatch.records import Alignment, Box, Candidate, Mapping, Structure, Verified
 from localmatch.regions import MIN_SCORE
 
 SIDE = 160
@@ -31,10 +31,15 @@ def judged(
     rarity: float = 2.0,
     sharing: int = 1,
     flow: str = "",
+    look: float = 0.0,
+    box: Box = (50, 40, 110, 100),
     afar: NDArray[np.float32] | None = None,
     change: Callable[[Structure, Verified, NDArray[np.bool_]], None] = lambda *_: None,
 ) -> float:
-    """The score of a square part; `afar` is the reference from afar, if it is looked at, beside `PICTURE`."""
+    """The score of a square part.
+
+    `look` is the score at a look at `box`; `afar` the reference from afar, if it is looked at, beside `PICTURE`.
+    """
     mask = np.zeros((SIDE, SIDE), bool)
     mask[40 : 40 + side, 50 : 50 + side] = True
     field = np.zeros((SIDE, SIDE, 2), np.float32) if flow else None
@@ -42,8 +47,9 @@ def judged(
     verified = Verified(mapping, flat(1), flat(register, 2), flat(wide), flat(correlation, 2), afar)
     query = Structure(flat(1), flat(1), flat(1), flat(1, 2), PICTURE)
     change(query, verified, mask)
-    alignment = Alignment(0, np.eye(2, 3), round(10 * rarity * STANDS_OUT), np.arange(10), (50, 40, 110, 100))
-    score, _ = score_of(mask, flat(1) * mask, query, verified, Candidate(alignment, frozenset(range(sharing))))
+    alignment = Alignment(0, np.eye(2, 3), round(10 * rarity * STANDS_OUT), np.arange(10), box)
+    candidate = Candidate(alignment, frozenset(range(sharing)), look)
+    score, _ = score_of(mask, flat(1) * mask, query, verified, candidate)
     return score
 
 
@@ -112,6 +118,12 @@ def test_what_differs_from_afar_counts_less() -> None:
     scores = [judged(afar=PICTURE + share * (other - PICTURE)) for share in (0.0, 0.2, 0.3, 0.5, 1.0)]
     assert scores == sorted(scores, reverse=True)
     assert judged() == scores[0] > 5 * scores[-1]
+
+
+def test_a_piece_that_is_the_same_at_a_look_is_enough_where_the_part_is() -> None:
+    changed = {"correlation": 0.8, "register": 0.3}
+    assert judged(**changed) < judged(**changed, look=30) < MIN_SCORE < judged(**changed, look=60)
+    assert judged(**changed, look=60, box=(0, 0, 40, 160)) == judged(**changed)
 
 
 def test_few_corners_are_no_evidence_however_well_they_agree() -> None:

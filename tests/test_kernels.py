@@ -23,12 +23,13 @@ from kernel_cases import (
     int8,
     moved,
     ragged,
+    runs_input,
     use,
     vote_input,
 )
 from torch import Tensor
 
-from localmatch.kernels import dispatch, match_topk, splat_evidence, vote_topk
+from localmatch.kernels import dispatch, match_topk, rerank_topk, splat_evidence, vote_topk
 from localmatch.kernels.vote import Votes
 
 ROOT = Path(__file__).parent.parent
@@ -84,6 +85,15 @@ def test_thread_count_does_not_matter(case, threads, monkeypatch) -> None:
     expected = case.op(*arguments, **case.options[-1], backend="torch")
     monkeypatch.setenv("LOCALMATCH_THREADS", threads)
     assert_equal(case.op(*arguments, **case.options[-1], backend="cpp"), expected)
+
+
+@pytest.mark.parametrize("form", forms(("triton",)))
+def test_queries_take_turns_where_memory_is_short(form, monkeypatch) -> None:
+    backend = use(form, monkeypatch)
+    arguments = moved(runs_input(5, 65, 4, 9, 300, 7, 64), device(backend))
+    expected = rerank_topk(*arguments, backend=backend)
+    monkeypatch.setattr("localmatch.kernels.triton.rerank.SCRATCH_BYTES", 1 << 13)
+    assert_equal(rerank_topk(*arguments, backend=backend), expected)
 
 
 @pytest.mark.parametrize("form", forms(("cpp",)))

@@ -34,6 +34,9 @@ RUN_STAGES, RUN_STAGES_OF_AMD = 3, 1
 PARTS, PARTS_WARPS = 1024, 1
 """Most parts of which a program chooses, and its warps."""
 
+SCRATCH_BYTES = 1 << 28
+"""Bytes that the scores of parts may take, were each run as long as the longest; else queries are taken in turns."""
+
 NONE = tl.constexpr(-(1 << 31))
 NOTHING = tl.constexpr(-(1 << 63))
 COLUMNS = tl.constexpr(16)
@@ -77,6 +80,10 @@ def rows_of_runs(query: Tensor, runs: Tensor, table: Tensor, offsets: Tensor, lo
     """
     queries, width = runs.shape
     dimension, count, parts = query.shape[1], len(offsets) - 1, triton.cdiv(longest, PART)
+    together = max(1, SCRATCH_BYTES // (4 * width * parts))
+    if queries > together:
+        turns = zip(torch.split(query, together), torch.split(runs, together), strict=True)
+        return torch.cat([rows_of_runs(*turn, table, offsets, longest, k) for turn in turns])
     # The pairs of a query and a run, run by run.
     wanted, pairs = runs.flatten().sort()
     starts = torch.searchsorted(wanted, torch.arange(count + 1, dtype=torch.int32, device=runs.device))
