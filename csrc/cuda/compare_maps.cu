@@ -27,8 +27,8 @@ __device__ int32_t moved(const int32_t *a, int32_t x, int32_t y) {
     return (int32_t)(((int64_t)a[0] * x + (int64_t)a[1] * y + a[2] + 32768) >> 16);
 }
 
-/* Words of the dimension go around the lanes of a cell. Where kLanes is given, each lane has one word, and where kRadius is,
- * all of a row of places are under way at once.
+/* Words of the dimension go around the lanes of a cell. Where kLanes is given, each lane has one word; where kRadius is, all
+ * places of a row are under way at once, else kPlaces of them.
  */
 template <class W, int kLanes, int kRadius>
 __global__ void compare_kernel(Maps m, int32_t words, int32_t some_lanes, int32_t *score, int32_t *offset) {
