@@ -137,8 +137,8 @@ LM_API int32_t lm_cuda_abi_version(void);
 LM_API const char *lm_cuda_error(int32_t code);
 LM_API int32_t lm_cuda_null(const int32_t *input, int64_t count, int32_t *output, int64_t stream);
 
-/* The ops of the same names above. Of vote_topk, `longest` is how many votes the largest group has, scratch has 60 numbers
- * a vote, and score and bin are filled with 0 before.
+/* The ops of the same names above. Of vote_topk, `longest` is how many votes the largest group has, and scratch has 60
+ * numbers a vote.
  */
 LM_API int32_t lm_cuda_vote_topk(const int64_t *offsets, int64_t groups, const int32_t *query_patch,
                                  const int64_t *reference_patch, const int32_t *query_xy, const int32_t *reference_xy,

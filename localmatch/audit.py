@@ -147,7 +147,7 @@ def _screened(searcher: Searcher, encoded: Encoded, query: Structure, candidates
 
 def _exact(searcher: Searcher, encoded: Encoded, query: Structure, candidates: list[Candidate]) -> list[Candidate]:
     """The candidates whose pixels are the same at a look, surest first."""
-    exact, scores = [], []
+    exact = []
     for candidate in candidates:
         levels = searcher.read_levels(candidate.alignment.reference)
         if not levels:
@@ -155,8 +155,7 @@ def _exact(searcher: Searcher, encoded: Encoded, query: Structure, candidates: l
         score, affine = look_at_pixels(encoded, query, levels, candidate)
         if score > 0:
             exact.append(replace(candidate, alignment=replace(candidate.alignment, affine=affine), look=score))
-            scores.append(score)
-    return [exact[number] for number in np.argsort(-np.array(scores), kind="stable")[:EXACT]]
+    return sorted(exact, key=lambda candidate: -candidate.look)[:EXACT]
 
 
 def _alike(searcher: Searcher, encoded: Encoded, candidates: list[Candidate]) -> list[Candidate]:

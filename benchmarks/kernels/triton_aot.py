@@ -84,7 +84,7 @@ def _rerank(dimension: int, amd: bool) -> Iterator[Kernel]:
     types |= {"width": "i32", "parts": "i32"}
     constants = {"dimension": dimension, "depth": min(dimension, rerank.RUN_DEPTH), "block_q": rerank.RUN_QUERIES}
     constants |= {"block_r": rerank.RUN_ROWS, "part": rerank.PART}
-    options = {"num_warps": rerank.RUN_WARPS, "num_stages": rerank.RUN_STAGES_OF_AMD if amd else rerank.RUN_STAGES}
+    options = {"num_warps": rerank.RUN_WARPS, "num_stages": rerank.stages_of(amd)}
     yield f"rerank {dimension} parts", rerank.parts_kernel, types, constants, options
 
 

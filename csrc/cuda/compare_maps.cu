@@ -131,7 +131,7 @@ extern "C" LM_API int32_t lm_cuda_compare_maps(const int8_t *query, int64_t heig
     } else if (dimension == 128) {
         launch<8>(m, stream, score, offset);
     } else if (dimension % 16 == 0) {
-        launch<0>(m, stream, score, offset);
+        launch<int4, 0, 0>(m, stream, score, offset);
     } else {
         launch<int32_t, 0, 0>(m, stream, score, offset);
     }

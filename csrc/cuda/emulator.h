@@ -66,13 +66,9 @@ inline int32_t __shfl_xor_sync(unsigned, int32_t value, int distance) {
 }
 
 inline uint32_t __ballot_sync(unsigned, bool value) {
-    static int32_t votes[kEmulatedThreads];
-    votes[threadIdx.x] = value;
-    __syncthreads();
-    uint32_t bits = 0;
-    for (unsigned lane = 0; lane < blockDim.x; ++lane) bits |= (uint32_t)votes[lane] << lane;
-    __syncthreads();
-    return bits;
+    int32_t bits = (int32_t)value << threadIdx.x;
+    for (unsigned half = blockDim.x / 2; half > 0; half /= 2) bits |= __shfl_xor_sync(~0u, bits, (int)half);
+    return (uint32_t)bits;
 }
 
 template <class Kernel>

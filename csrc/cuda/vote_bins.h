@@ -33,6 +33,21 @@ struct Bin {
     int32_t level, y, x;
 };
 
+/* One of the four bins that overlap at a vote. */
+__device__ Bin one_of(const Bin &last, int32_t which) {
+    return {last.level, last.y - which / 2, last.x - which % 2};
+}
+
+/* A thread's place in its warp, and the warp's in the block; blocks that are smaller are one warp. */
+struct Warp {
+    int32_t lane, lanes, number, all;
+};
+
+__device__ Warp this_warp() {
+    const int32_t threads = (int32_t)blockDim.x, me = (int32_t)threadIdx.x, lanes = threads < kWarp ? threads : kWarp;
+    return {me % lanes, lanes, me / lanes, threads / lanes};
+}
+
 __device__ int32_t floor_div(int32_t value, int32_t divisor) {
     return value / divisor - (value % divisor != 0 && value < 0);
 }

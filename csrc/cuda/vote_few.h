@@ -19,19 +19,15 @@ struct Few {
     Word peak[2 * kFew], peak_key[2 * kFew]; /* score of the strongest of the four where it is a peak, else 0 */
 };
 
-__device__ Bin one_of(const Bin &last, int32_t which) {
-    return {last.level, last.y - which / 2, last.x - which % 2};
-}
-
-__device__ void load(const Votes &v, int64_t first, int32_t lane, int32_t lanes, Few *f) {
-    for (int32_t i = lane; i < f->votes; i += lanes) {
+__device__ void load(const Votes &v, int64_t first, const Warp &w, Few *f) {
+    for (int32_t i = w.lane; i < f->votes; i += w.lanes) {
         for (int upper = 0; upper < 2; ++upper) f->last[i][upper] = bin_of(v, first + i, upper);
         f->reference_patch[i] = v.reference_patch[first + i];
         f->query_patch[i] = v.query_patch[first + i];
         f->weight[i] = v.weight[first + i];
     }
     lm_sync_warp();
-    for (int32_t i = lane; i < f->votes; i += lanes) {
+    for (int32_t i = w.lane; i < f->votes; i += w.lanes) {
         uint32_t of_query = 0, of_reference = 0;
         for (int32_t j = 0; j < f->votes; ++j) {
             const bool before = f->weight[j] > f->weight[i] || (f->weight[j] == f->weight[i] && j < i);
@@ -55,8 +51,8 @@ __device__ Word score_of(const Few &f, uint32_t inside) {
     return by_query < by_reference ? by_query : by_reference;
 }
 
-__device__ void sum_up(int32_t lane, int32_t lanes, Few *f) {
-    for (int32_t i = lane; i < 2 * f->votes; i += lanes) {
+__device__ void sum_up(const Warp &w, Few *f) {
+    for (int32_t i = w.lane; i < 2 * f->votes; i += w.lanes) {
         const Bin own = f->last[i / 2][i % 2];
         uint32_t inside[kOverlap] = {};
         for (int32_t j = 0; j < f->votes; ++j) {
@@ -99,8 +95,8 @@ __device__ bool is_peak(const Few &f, int32_t vote, const Bin &own, Word score) 
 }
 
 /* The four bins of a vote at one level touch each other, so that only the strongest of them can be a peak. */
-__device__ void find_peaks(int32_t lane, int32_t lanes, Few *f) {
-    for (int32_t i = lane; i < 2 * f->votes; i += lanes) {
+__device__ void find_peaks(const Warp &w, Few *f) {
+    for (int32_t i = w.lane; i < 2 * f->votes; i += w.lanes) {
         const Word *score = f->score[i / 2][i % 2];
         int32_t best = kOverlap - 1; /* of equal ones the last, whose key is the lowest */
         for (int which = kOverlap - 2; which >= 0; --which) best = score[which] > score[best] ? which : best;
@@ -111,8 +107,8 @@ __device__ void find_peaks(int32_t lane, int32_t lanes, Few *f) {
     lm_sync_warp();
 }
 
-__device__ void report(const Few &f, int32_t lane, int32_t lanes, int64_t group, const Peaks &out) {
-    for (int32_t i = lane; i < 2 * f.votes; i += lanes) {
+__device__ void report(const Few &f, const Warp &w, int64_t group, const Peaks &out) {
+    for (int32_t i = w.lane; i < 2 * f.votes; i += w.lanes) {
         int32_t stronger = 0;
         for (int32_t j = 0; j < 2 * f.votes; ++j) {
             stronger += f.peak[j] > f.peak[i] || (f.peak[j] == f.peak[i] && f.peak_key[j] < f.peak_key[i]);
@@ -124,20 +120,18 @@ __device__ void report(const Few &f, int32_t lane, int32_t lanes, int64_t group,
 
 __global__ void few_kernel(Votes v, int64_t groups, Peaks out) {
     __shared__ Few few[kWarps];
-    const int32_t lanes = (int32_t)blockDim.x < kWarp ? (int32_t)blockDim.x : kWarp;
-    const int32_t lane = (int32_t)threadIdx.x % lanes, warp = (int32_t)threadIdx.x / lanes;
-    const int64_t warps = gridDim.x * (int64_t)(blockDim.x / (unsigned)lanes);
-    Few *f = few + warp;
-    for (int64_t group = blockIdx.x + gridDim.x * (int64_t)warp; group < groups; group += warps) {
+    const Warp w = this_warp();
+    Few *f = few + w.number;
+    for (int64_t group = blockIdx.x + gridDim.x * (int64_t)w.number; group < groups; group += gridDim.x * (int64_t)w.all) {
         const int64_t first = v.offsets[group], votes = v.offsets[group + 1] - first;
         if (votes > kFew) continue;
-        if (lane == 0) f->votes = (int32_t)votes;
-        put_none(out, group, lane, lanes);
+        if (w.lane == 0) f->votes = (int32_t)votes;
+        put_none(out, group, w.lane, w.lanes);
         lm_sync_warp();
-        load(v, first, lane, lanes, f);
-        sum_up(lane, lanes, f);
-        find_peaks(lane, lanes, f);
-        report(*f, lane, lanes, group, out);
+        load(v, first, w, f);
+        sum_up(w, f);
+        find_peaks(w, f);
+        report(*f, w, group, out);
     }
     lm_wait_for_earlier_launch();
 }

@@ -10,7 +10,7 @@
 
 namespace {
 
-constexpr int kMostThreads = 1024, kBlocks = 8, kNeighbours = 26;
+constexpr int kThreads = 1024, kBlocks = 8, kNeighbours = 26;
 /* What blocks have of shared memory besides the votes of theirs. */
 constexpr int kStaticBytes = 6 << 10;
 
@@ -124,24 +124,22 @@ struct Share {
 
 /* Writes the strongest peaks, each to its rank: a warp counts those that beat it. */
 __device__ void report(const Group &g, int32_t listed, int64_t group, const Peaks &out) {
-    const int32_t lanes = (int32_t)blockDim.x < kWarp ? (int32_t)blockDim.x : kWarp;
-    const int32_t lane = (int32_t)threadIdx.x % lanes, warp = (int32_t)threadIdx.x / lanes;
-    const int32_t warps = (int32_t)blockDim.x / lanes;
-    for (int32_t i = warp; i - warp < listed; i += warps) {
+    const Warp w = this_warp();
+    for (int32_t i = w.number; i - w.number < listed; i += w.all) {
         const int32_t slot = i < listed ? g.peaks[i] : -1;
         int32_t stronger = slot < 0 ? INT_MAX : 0;
-        for (int32_t j = lane; j - lane < listed && stronger < out.most; j += lanes) {
+        for (int32_t j = w.lane; j - w.lane < listed && stronger < out.most; j += w.lanes) {
             const int32_t other = j < listed ? g.peaks[j] : -1;
             stronger += __popc(__ballot_sync(~0u, other >= 0 && other != slot && beats(g, other, slot)));
         }
-        if (lane == 0 && slot >= 0) put(out, group, stronger, g.by_query[slot], bin_of(g.key[slot]));
+        if (w.lane == 0 && slot >= 0) put(out, group, stronger, g.by_query[slot], bin_of(g.key[slot]));
     }
     __syncthreads();
 }
 
 __global__ void many_kernel(Votes v, Share share, Peaks out) {
     LM_SHARED_ARRAY(Word, pool);
-    __shared__ int32_t mine[kMostThreads], count, found;
+    __shared__ int32_t mine[kThreads], count, found;
     lm_let_next_launch_begin();
     const int64_t stride = gridDim.x;
     /* Each thread looks at a group, to see whether it has a size of this launch. */
@@ -192,12 +190,12 @@ extern "C" LM_API int32_t lm_cuda_vote_topk(const int64_t *offsets, int64_t grou
     const Peaks out = {peaks, score, bin};
     const int64_t blocks = groups < kBlocks * processors ? groups : kBlocks * processors;
     const int64_t shared = (longest < most ? longest : most) * vote_bytes;
-    if (longest > most) LM_LAUNCH_SHARED(many_kernel, blocks, kMostThreads, 0, stream, v, large, out);
+    if (longest > most) LM_LAUNCH_SHARED(many_kernel, blocks, kThreads, 0, stream, v, large, out);
     const int64_t few_blocks = (groups + kWarps - 1) / kWarps;
     if (longest > kFew) {
-        LM_LAUNCH_SHARED(many_kernel, blocks, kMostThreads, shared, stream, v, middle, out);
+        LM_LAUNCH_SHARED(many_kernel, blocks, kThreads, shared, stream, v, middle, out);
         LM_LAUNCH_BESIDE(few_kernel, few_blocks, kWarps * kWarp, stream, v, groups, out);
-    } else {
+    } else { /* not beside what comes before this call, which may write the votes */
         LM_LAUNCH(few_kernel, few_blocks, kWarps * kWarp, stream, v, groups, out);
     }
     return lm_launched();

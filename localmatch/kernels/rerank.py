@@ -108,15 +108,25 @@ def on_torch(
 def _best_of_runs(query: Tensor, candidates: Tensor, table: Tensor, k: int, offsets: Tensor) -> Tensor:
     """The k best rows (Q, k) of each query's runs, packed; run by run, for the queries that want it."""
     best = _packed(query.new_full((len(query), k), NONE, dtype=torch.int32), query.new_zeros(1, dtype=torch.int32))
-    runs, order = candidates.flatten().sort(stable=True)
-    starts = torch.searchsorted(runs, torch.arange(len(offsets), dtype=torch.int32, device=runs.device)).tolist()
+    starts, pairs = pairs_of_runs(candidates, len(offsets) - 1)
+    of_run = starts.tolist()
     for run, (first, last) in enumerate(pairwise(offsets.tolist())):
-        who = order[starts[run] : starts[run + 1]] // candidates.shape[1]
+        who = pairs[of_run[run] : of_run[run + 1]] // candidates.shape[1]
         if len(who) and first < last:
             score = (query[who].float() @ table[first:last].float().T).int()  # exact below 2^24
             packed = _packed(score, torch.arange(first, last, device=score.device))
             best[who] = torch.cat([best[who], packed], 1).topk(k, dim=1).values
     return best
+
+
+def pairs_of_runs(candidates: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The pairs of a query and a run that it wants, run by run.
+
+    Returns:
+        starts (count + 1,) int64, where the pairs of each run begin, and pairs (Q * C,) int64, places in `candidates`.
+    """
+    runs, pairs = candidates.flatten().sort(stable=True)
+    return torch.searchsorted(runs, torch.arange(count + 1, dtype=torch.int32, device=runs.device)), pairs
 
 
 def best_candidates(score: Tensor, candidates: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -156,7 +166,7 @@ def on_triton(
 ) -> tuple[Tensor, Tensor]:
     """The Triton form: kernels/triton/rerank.py, and a torch sort where a query has several blocks of rows.
 
-    `longest` is how many rows the longest run has; without offsets it is not used.
+    `longest` is how many rows the longest run has or, without offsets, the candidates of a query.
     """
     from localmatch.kernels.triton.rerank import best_of_blocks, block_of, rows_of_runs
 

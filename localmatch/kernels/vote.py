@@ -128,7 +128,7 @@ def _vote(
 def _empty(offsets: Tensor, peaks: int) -> tuple[Tensor, Tensor]:
     """Outputs to be filled."""
     shape = (offsets.shape[0] - 1, peaks)
-    return offsets.new_zeros(shape), offsets.new_zeros((*shape, 3), dtype=torch.int32)
+    return offsets.new_empty(shape), offsets.new_empty((*shape, 3), dtype=torch.int32)
 
 
 def on_cpp(votes: Votes, half_bin: int, peaks: int) -> tuple[Tensor, Tensor]:
@@ -145,8 +145,7 @@ def on_cpp(votes: Votes, half_bin: int, peaks: int) -> tuple[Tensor, Tensor]:
 def on_cuda(votes: Votes, half_bin: int, peaks: int) -> tuple[Tensor, Tensor]:
     """The CUDA form: csrc/cuda/vote_topk.cu."""
     longest, offsets, *columns = votes
-    shape = (len(offsets) - 1, peaks)
-    score, bins = offsets.new_empty(shape), offsets.new_empty((*shape, 3), dtype=torch.int32)
+    score, bins = _empty(offsets, peaks)
     scratch = offsets.new_empty(WORDS_OF_VOTE * len(votes.query_patch))
     library.call(
         "cuda", "cuda_vote_topk", offsets, len(offsets) - 1, *columns, inverse_ratios(offsets.device), half_bin,
@@ -172,7 +171,7 @@ def on_torch(votes: Votes, half_bin: int, peaks: int) -> tuple[Tensor, Tensor]:
             voters.append(vote)
     place, vote = torch.cat(places), torch.cat(voters)
     if not len(place) or not peaks:
-        return _empty(offsets, peaks)
+        return _no_peaks(offsets, peaks)
     # A bin's key counts through (group, level, y, x) with a margin of one on all sides, so that neighbours are sums.
     low, high = place.amin(0) - 1, place.amax(0) + 1
     rows, columns = (high - low + 1)[2:].tolist()
@@ -186,6 +185,12 @@ def on_torch(votes: Votes, half_bin: int, peaks: int) -> tuple[Tensor, Tensor]:
     score = torch.where(_is_peak(bins, score, strides), score, 0)
     sizes = torch.tensor([groups, LEVELS + 2, rows, columns], device=device)
     return _strongest(bins[:, None] // strides % sizes + origin, score, offsets, peaks)
+
+
+def _no_peaks(offsets: Tensor, peaks: int) -> tuple[Tensor, Tensor]:
+    """What groups without votes have."""
+    score, bins = _empty(offsets, peaks)
+    return score.zero_(), bins.zero_()
 
 
 def _sum_once(of_bin: Tensor, patch: Tensor, weight: Tensor, bins: int) -> Tensor:
@@ -216,7 +221,7 @@ def _strongest(bins: Tensor, score: Tensor, offsets: Tensor, peaks: int) -> tupl
     group, score = bins[order, 0], score[order]
     rank = torch.arange(len(group), device=group.device) - torch.searchsorted(group, group)
     keep = (rank < peaks) & (score > 0)
-    top_score, top_bin = _empty(offsets, peaks)
+    top_score, top_bin = _no_peaks(offsets, peaks)
     top_score[group[keep], rank[keep]] = score[keep]
     top_bin[group[keep], rank[keep]] = bins[order, 1:][keep].int()
     return top_score, top_bin

@@ -14,6 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from localmatch.kernels.rerank import pairs_of_runs
 from localmatch.kernels.triton.match import padded_of
 
 ROWS, BYTES = 256, 1 << 15
@@ -52,6 +53,11 @@ def warps_of(block: int, dimension: int) -> int:
     return max(1, block // ROWS_OF_WARP, block * padded_of(dimension) // BYTES_OF_WARP)
 
 
+def stages_of(amd: bool) -> int:
+    """Tiles of a run whose loads are under way at once."""
+    return RUN_STAGES_OF_AMD if amd else RUN_STAGES
+
+
 def best_of_blocks(query: Tensor, candidates: Tensor, table: Tensor, score: Tensor, row: Tensor) -> None:
     """Fill the best of each block of candidates, `score` and `row` (Q, blocks, k), best first.
 
@@ -84,14 +90,12 @@ def rows_of_runs(query: Tensor, runs: Tensor, table: Tensor, offsets: Tensor, lo
     if queries > together:
         turns = zip(torch.split(query, together), torch.split(runs, together), strict=True)
         return torch.cat([rows_of_runs(*turn, table, offsets, longest, k) for turn in turns])
-    # The pairs of a query and a run, run by run.
-    wanted, pairs = runs.flatten().sort()
-    starts = torch.searchsorted(wanted, torch.arange(count + 1, dtype=torch.int32, device=runs.device))
+    starts, pairs = pairs_of_runs(runs, count)
     highest = query.new_empty((queries, width * parts), dtype=torch.int32)
     parts_kernel[(count,)](
         query, pairs, starts, table, offsets, highest, width, parts, dimension,
         min(padded_of(dimension), RUN_DEPTH), RUN_QUERIES, RUN_ROWS, PART, num_warps=RUN_WARPS,
-        num_stages=RUN_STAGES_OF_AMD if torch.version.hip else RUN_STAGES,
+        num_stages=stages_of(amd=torch.version.hip is not None),
     )  # fmt: skip
     block = min(PARTS, int(triton.next_power_of_2(width * parts)))
     k = min(k, block)
