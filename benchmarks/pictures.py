@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from localmatch.images import Source, expand, read
+from localmatch.records import Box
 
 Pixels = NDArray[np.uint8]
 """(H, W, 3) RGB."""
@@ -49,6 +50,20 @@ def jpeg(image: Pixels, quality: int) -> Pixels:
     data = io.BytesIO()
     Image.fromarray(image).save(data, "JPEG", quality=quality)
     return np.asarray(Image.open(data), np.uint8)
+
+
+DIFFERENT, LARGEST_DIFFERENT = 16, 0.01
+"""Pixels are different that are so many gray levels apart; images show the same where at most this share is."""
+
+
+def shows_the_same(first: Path, second: Path, box: Box) -> bool:
+    """Whether two images of one size show the same in a box, as drawings of one series do outside of what changes."""
+    one, other = (cv2.cvtColor(load(path), cv2.COLOR_RGB2GRAY) for path in (first, second))
+    if one.shape != other.shape:
+        return False
+    left, top, right, bottom = (max(0, round(value)) for value in box)
+    apart = cv2.absdiff(one, other)[top:bottom, left:right] > DIFFERENT
+    return bool(apart.mean() <= LARGEST_DIFFERENT)
 
 
 CORNERS, CORNER_SPACING, CORNER_CONTRAST, EDGE_RATIO = 5, 13, 8 / 255, 10.0

@@ -8,8 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
-from benchmarks.pictures import shows_something
+from benchmarks.pictures import shows_something, shows_the_same
 from benchmarks.regions.measures import false_alarms, threshold
 from benchmarks.regions.ranking import Answer, Segment, image_ranking, segment_average_precision
 from benchmarks.regions.sheet import missed
@@ -135,3 +136,21 @@ def test_the_sheet_of_what_was_missed_says_why() -> None:
         ("blur", 1000, "blur: badly drawn"),
         ("jpeg", 1000, "jpeg: not located"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("change", "box", "expected"),
+    [
+        (lambda image: image, (0, 0, 64, 64), True),
+        (lambda image: image[:-1], (0, 0, 32, 32), False),
+        (lambda image: cv2.rectangle(image.copy(), (40, 40), (60, 60), (255, 0, 0), -1), (0, 0, 36, 36), True),
+        (lambda image: cv2.rectangle(image.copy(), (40, 40), (60, 60), (255, 0, 0), -1), (30, 30, 64, 64), False),
+    ],
+)
+def test_drawings_of_a_series_show_the_same_where_they_do_not_differ(
+    tmp_path: Path, change: Callable[[np.ndarray], np.ndarray], box: tuple[float, float, float, float], expected: bool
+) -> None:
+    image = np.zeros((64, 64, 3), np.uint8)
+    for name, one in (("one", image), ("other", change(image))):
+        Image.fromarray(one).save(tmp_path / f"{name}.png")
+    assert shows_the_same(tmp_path / "one.png", tmp_path / "other.png", box) == expected
