@@ -25,6 +25,9 @@ MIN_HEAT, MIN_SCORE = 256.0, 1.5
 """Parts whose heat * support sums to less, in pixels, or of a lower score, are not reported: how rare those are, a few
 hundred clean images cannot tell. Of 160 of development, one shows a higher one, and three one over 1."""
 
+LIKELY = 0.2
+"""Parts of at least this score are drawn, too, where another part of the same alignment is sure."""
+
 ALREADY = 0.5
 """A part that lies under stronger regions by more than this share is another reference of the same region."""
 
@@ -72,13 +75,15 @@ def find_parts(
         mask = cv2.dilate(area.astype(np.uint8), kernel) > 0
         return *score_of(mask, np.where(area, heatmap, 0), query, verified, candidate), mask
 
-    sure = [(area, found) for area in areas if (found := judged(area))[0] >= MIN_SCORE]
+    found = [(area, *judged(area)) for area in areas]
+    sure = [one for one in found if one[1] >= MIN_SCORE]
     if not sure:
         return []
-    score, correlation, mask = sure[0][1]
+    score, correlation = max(one[1] for one in sure), sure[0][2]
     if len(sure) > 1:
-        score, correlation, mask = judged(np.logical_or.reduce([area for area, _ in sure]))
-        score = max(score, *(found[0] for _, found in sure))
+        joint, correlation, _ = judged(np.logical_or.reduce([area for area, *_ in sure]))
+        score = max(score, joint)
+    mask = np.logical_or.reduce([drawn for *_, part_score, _, drawn in found if part_score >= LIKELY])
     return [Part(owner, mask, score, correlation, affine_within(mask, verified.mapping))]
 
 

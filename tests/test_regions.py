@@ -37,12 +37,14 @@ def test_pieces_of_one_copy_with_something_between_are_one_region() -> None:
     assert reference_box == pytest.approx(query_box, abs=1)
 
 
-def test_a_piece_that_is_not_sure_is_not_of_the_region() -> None:
+@pytest.mark.parametrize(("beside", "drawn"), [(0.75, True), (0.5, False)])
+def test_a_piece_beside_a_sure_one_is_drawn_where_it_is_likely(beside: float, drawn: bool) -> None:
     correlation = flat(0.98)
-    correlation[:, 95:] = 0.5
+    correlation[:, 95:] = beside
     (part,) = parts_of(correlation)
     assert part.mask[LEFT].all()
-    assert not part.mask[RIGHT].any()
+    assert part.mask[RIGHT].any() == drawn
+    assert part.score == parts_of(np.where(correlation > 0.9, correlation, 0))[0].score
 
 
 def test_where_nothing_is_sure_there_is_no_region() -> None:
