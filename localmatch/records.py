@@ -218,6 +218,8 @@ class Verified:
         correlation: (L, H, W) float32 in [-1, 1], correlation with the aligned reference, on L levels.
         coarse: (H, W) float32 in [0, 1], the aligned reference as it looks from afar, in gray; None if it is not looked
             at or cannot be read any more.
+        odds: (H, W) float32, log-odds that a pixel is of a copy and not of a second photograph, as the pair network
+            sees it; None where the mapping is no affine map, as before where nothing can be read.
     """
 
     mapping: Mapping
@@ -226,6 +228,7 @@ class Verified:
     wide: NDArray[np.float32]
     correlation: NDArray[np.float32]
     coarse: NDArray[np.float32] | None = None
+    odds: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)

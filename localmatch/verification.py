@@ -19,6 +19,7 @@ from localmatch.descriptor.network import STRIDE, DescriptorNet
 from localmatch.flow import COARSE, FINE, find_flow, nearest_homography, same_pixels
 from localmatch.kernels import splat_evidence
 from localmatch.kernels.splat import PEAK, SUBPIXEL
+from localmatch.pairs.odds import copy_odds
 from localmatch.patches import PATCH
 from localmatch.records import Alignment, Box, Encoded, Level, Mapping, Neighbours, Structure, Verified
 from localmatch.registration import (
@@ -37,9 +38,10 @@ EXTENT_FROM, EXTENT_ALIKE, EXTENT_MARGIN = 2, 0.5, 32
 """How far a copy reaches is judged on the finest level from this index on: where similarity is over the second number;
 the third, in query pixels, is added on each side."""
 
-REGISTERED, REGISTERED_BENT = 0.05, 0.2
+REGISTERED, REGISTERED_BENT, LIKELY = 0.05, 0.2, 1.0
 """Where a smaller share of what looks alike is in exact register, by an affine map or by what bends it, not every pixel
-is compared: of copies that are found, at least 0.38 is, and three of four maps of clean images have less."""
+is compared: of copies that are found, at least 0.38 is, and three of four maps of clean images have less. Unless, for
+the affine map, the mean log-odds of what looks alike are at least the third."""
 
 BENT = 0.6
 """Where a smaller share of what looks alike is in exact register, it may be that the copy was bent."""
@@ -51,8 +53,8 @@ that must be in register for the next."""
 TEXTURED = 128.0
 """A flow is tried where what looks alike holds so many pixels of texture; without, it would be no evidence."""
 
-Found = tuple[Mapping, NDArray[np.float32]]
-"""A mapping, and which pixels of the view, (L, h, w), are in register with it."""
+Found = tuple[Mapping, NDArray[np.float32], NDArray[np.float32] | None]
+"""A mapping, which pixels of the view, (L, h, w), are in register with it, and the log-odds (h, w) of an affine one."""
 
 UNKNOWN_REGISTER, UNKNOWN_CORRELATION = 0.7, 0.9
 """Share of exact register, and correlation, taken for a reference that cannot be read any more."""
@@ -71,8 +73,10 @@ def verify(
     comparison = Comparison(network, view, reference)
     alike = comparison.alike(Mapping(alignment.affine)) | (same_at_a_look(view, reference, alignment.affine) > 0.5)
     affine, register = refine(view, reference, alignment.affine, alike)
-    share = _share(register, alike)
-    found = [(Mapping(affine), register)] if share >= REGISTERED else []
+    share, odds = _share(register, alike), copy_odds(view, reference, Mapping(affine))
+    found: list[Found] = []
+    if share >= REGISTERED or (alike.any() and odds[alike].mean() >= LIKELY):
+        found.append((Mapping(affine), register, odds))
     if share < BENT and float((query.texture[view.slices] * alike).sum()) >= TEXTURED:
         found += _bent(comparison, Mapping(affine), alike, max(share, REGISTERED_BENT))
 
@@ -81,16 +85,16 @@ def verify(
         out[..., *view.slices] = part
         return out
 
-    return [
-        Verified(mapping, *(whole(part) for part in _compared(comparison, mapping, register, alike)))
-        for mapping, register in found
-    ]
+    verified = []
+    for mapping, exact, of_copy in found:
+        evidence, wide, correlations, afar = map(whole, _compared(comparison, mapping, alike))
+        likely = None if of_copy is None else whole(of_copy)
+        verified.append(Verified(mapping, evidence, whole(exact), wide, correlations, afar, likely))
+    return verified
 
 
-def _compared(
-    comparison: Comparison, mapping: Mapping, register: NDArray[np.float32], alike: NDArray[np.bool_]
-) -> tuple[NDArray[np.float32], ...]:
-    """What `Verified` tells of a mapping, in its order, on the pixels of the view.
+def _compared(comparison: Comparison, mapping: Mapping, alike: NDArray[np.bool_]) -> tuple[NDArray[np.float32], ...]:
+    """Evidence, wide register, correlation and the look from afar of a mapping, on the pixels of the view.
 
     Pixels that are the same, which small pieces show where descriptors see too much of the host, and exact register in
     wide windows are evidence of affine maps only.
@@ -99,14 +103,15 @@ def _compared(
     correlations, evidence = correlation(view, reference, mapping), comparison.evidence(mapping)
     afar = coarse_reference(view, reference, mapping)
     if mapping.flow is not None:
-        return evidence, register, np.zeros_like(evidence), correlations, afar
+        return evidence, np.zeros_like(evidence), correlations, afar
     wide = registered_widely(view, reference, mapping, alike)
-    return np.maximum(evidence, likely_same(correlations)), register, wide, correlations, afar
+    return np.maximum(evidence, likely_same(correlations)), wide, correlations, afar
 
 
 def _bent(comparison: Comparison, affine: Mapping, alike: NDArray[np.bool_], share: float) -> list[Found]:
     """A homography if a larger share is in register with it, and a flow after which a yet larger one is the same."""
-    found, view, reference = [], comparison.view, comparison.reference
+    view, reference = comparison.view, comparison.reference
+    found: list[Found] = []
     bent = find_flow(view, reference, affine, alike, COARSE)
     # A bent copy comes into sight as the flow brings it nearer.
     alike = comparison.alike(bent)
@@ -116,7 +121,7 @@ def _bent(comparison: Comparison, affine: Mapping, alike: NDArray[np.bool_], sha
         found.append(flat)
     same = same_pixels(view, reference, bent)
     if _share(same, alike) > max(share, share_flat):
-        found.append((bent, same))
+        found.append((bent, same, None))
     return found
 
 
@@ -131,7 +136,7 @@ def _flattened(comparison: Comparison, bent: Mapping, alike: NDArray[np.bool_]) 
         share = _share(register, alike)
         if share < PROMISING:
             break
-    return (plane, register), share
+    return (plane, register, None), share
 
 
 def _share(registered: NDArray[np.float32], alike: NDArray[np.bool_]) -> float:

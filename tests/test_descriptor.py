@@ -19,9 +19,10 @@ from localmatch.descriptor.encode import (
 )
 from localmatch.descriptor.network import DescriptorNet, LocalContrastNorm, box_mean
 from localmatch.descriptor.train import Recipe, _floats, _Windows, info_nce, train
-from localmatch.descriptor.weights import SHIPPED, load_descriptor, load_network, save_weights
+from localmatch.descriptor.weights import SHIPPED, load_descriptor, load_network
 from localmatch.errors import BackendError, WeightsError
 from localmatch.geometry import POSES, SQUARE, pose_frame, project
+from localmatch.weights import save_weights
 
 
 def rank1(network: DescriptorNet, folder: Path) -> float:
@@ -128,7 +129,7 @@ def test_wrong_weights_are_refused(damage: str, tmp_path: Path) -> None:
     elif damage == "truncated":
         path.write_bytes(SHIPPED.read_bytes()[:-1000])
     elif damage == "other names":
-        save_weights(torch.nn.Linear(3, 3), path, "")  # type: ignore[arg-type]
+        save_weights(torch.nn.Linear(3, 3), path, "")
     elif damage == "other shapes":
         network = DescriptorNet()
         network.features[0] = torch.nn.Conv2d(1, 16, 3, bias=False)

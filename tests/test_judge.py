@@ -34,17 +34,27 @@ def judged(
     look: float = 0.0,
     box: Box = (50, 40, 110, 100),
     afar: NDArray[np.float32] | None = None,
+    odds: float | None = None,
     change: Callable[[Structure, Verified, NDArray[np.bool_]], None] = lambda *_: None,
 ) -> float:
     """The score of a square part.
 
-    `look` is the score at a look at `box`; `afar` the reference from afar, if it is looked at, beside `PICTURE`.
+    `look` is the score at a look at `box`; `afar` the reference from afar, if it is looked at, beside `PICTURE`; `odds`
+    the log-odds of the pair network, if it was asked.
     """
     mask = np.zeros((SIDE, SIDE), bool)
     mask[40 : 40 + side, 50 : 50 + side] = True
     field = np.zeros((SIDE, SIDE, 2), np.float32) if flow else None
     mapping = Mapping(np.eye(2, 3), field, (0, 0), projective=flow == "homography")
-    verified = Verified(mapping, flat(1), flat(register, 2), flat(wide), flat(correlation, 2), afar)
+    verified = Verified(
+        mapping,
+        flat(1),
+        flat(register, 2),
+        flat(wide),
+        flat(correlation, 2),
+        afar,
+        None if odds is None else flat(odds),
+    )
     query = Structure(flat(1), flat(1), flat(1), flat(1, 2), PICTURE)
     change(query, verified, mask)
     alignment = Alignment(0, np.eye(2, 3), round(10 * rarity * STANDS_OUT), np.arange(10), box)
@@ -183,3 +193,15 @@ def test_flat_windows_tell_nothing_of_correlation() -> None:
 @pytest.mark.parametrize("side", [1, 2, 5])
 def test_tiny_parts_show_nothing(side: int) -> None:
     assert judged(side=side) == 0
+
+
+def test_what_the_pair_network_takes_for_a_copy_is_one_though_its_pixels_differ() -> None:
+    changed = {"correlation": 0.85, "register": 0.1}
+    assert judged(**changed) < judged(**changed, odds=1.5) < MIN_SCORE < judged(**changed, odds=6)
+    assert judged(**changed, odds=-5) == judged(**changed)
+
+
+@pytest.mark.parametrize("less", [{"side": 12}, {"rarity": 0.3}, {"sharing": COHORT + 1, "rarity": 4.0}])
+def test_what_is_small_or_common_is_less_of_a_copy_to_the_pair_network(less: dict) -> None:
+    changed = {"correlation": 0.85, "register": 0.1, "odds": 6.0}
+    assert judged(**changed | less) < judged(**changed)

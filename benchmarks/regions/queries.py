@@ -21,6 +21,7 @@ from benchmarks.regions.changes import (
     displacement,
     geometry,
 )
+from localmatch.geometry import Affine, fit_affine
 from localmatch.records import Box
 
 AREAS = (0.005, 0.01, 0.02, 0.05, 0.10, 0.25, 0.50, 1.0)
@@ -37,6 +38,9 @@ of a small reference fits."""
 EVALUATION = 1000
 """The first seed that evaluates."""
 
+SAMPLES = 2000
+"""Pixels at most to which the affine map of a copy is fitted."""
+
 DRAWS = 60
 """Places tried with one reference before another is drawn."""
 
@@ -50,12 +54,14 @@ class Copy:
         query_box: (x0, y0, x1, y1) in query pixels.
         reference_box: Box of the same on the reference, in pixels of its file.
         mask: (H, W) bool, what can be seen of it.
+        affine: (2, 3) float64 query -> reference, the nearest to how it was changed.
     """
 
     reference: int
     query_box: Box
     reference_box: Box
     mask: NDArray[np.bool_]
+    affine: Affine
 
 
 @dataclass(frozen=True)
@@ -133,11 +139,11 @@ def _plant(
         found = _source(rng, reference, mask, matrix, "local_warp" in changes)
         if found is None:
             continue
-        piece, reference_box = found
+        piece, reference_box, affine = found
         if shows_something(piece, mask):
             image, seen = _blend(rng, canvas, piece, mask, changes)
             box = tuple(v / shrink for v in reference_box)
-            return image, Copy(number, _box(mask), box, seen)  # type: ignore[arg-type]
+            return image, Copy(number, _box(mask), box, seen, affine / shrink)  # type: ignore[arg-type]
     return None
 
 
@@ -192,8 +198,8 @@ def _placed(rng: Random, shape: NDArray[np.bool_], area: float, size: tuple[int,
 
 def _source(
     rng: Random, reference: Pixels, mask: NDArray[np.bool_], matrix: NDArray[np.float64], warped: bool
-) -> tuple[Pixels, Box] | None:
-    """What a mask shows of the reference, (H, W, 3), and the box of it there; None where it reaches over the edge."""
+) -> tuple[Pixels, Box, Affine] | None:
+    """What a mask shows of the reference, (H, W, 3), the box of it there, and how it came; None over the edge."""
     x0, y0, x1, y1 = _box(mask)
     centre, unit = np.array([x0 + x1, y0 + y1]) / 2, np.hypot(x1 - x0, y1 - y0) / 2
     grid = np.stack(np.meshgrid(np.arange(mask.shape[1]) + 0.5, np.arange(mask.shape[0]) + 0.5), -1)
@@ -216,7 +222,9 @@ def _source(
         reference = np.asarray(cv2.GaussianBlur(reference, (0, 0), 0.5 * np.sqrt(zoom**2 - 1)), np.uint8)
     piece = cv2.remap(reference, at[..., 0], at[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
     box = (*(low + shift - 0.5), *(high + shift + 0.5))
-    return np.asarray(piece, np.uint8), tuple(float(v) for v in box)  # type: ignore[return-value]
+    few = np.flatnonzero(mask)[:: mask.sum() // SAMPLES + 1]
+    affine = fit_affine(grid.reshape(-1, 2)[few], (source + shift).reshape(-1, 2)[few], np.ones(len(few)))
+    return np.asarray(piece, np.uint8), tuple(float(v) for v in box), affine  # type: ignore[return-value]
 
 
 def _blend(

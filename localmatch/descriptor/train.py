@@ -26,9 +26,10 @@ from torch.utils.data import DataLoader, Dataset
 from localmatch.descriptor import synthetic
 from localmatch.descriptor.augment import ViewMaker, Views, cut_window
 from localmatch.descriptor.network import DescriptorNet, read_at
-from localmatch.descriptor.weights import load_network, save_weights
+from localmatch.descriptor.weights import load_network
 from localmatch.errors import BackendError
 from localmatch.files import replacing
+from localmatch.weights import save_weights
 
 TEMPERATURE = 0.06
 """Softmax temperature of InfoNCE; lower looks at harder negatives only."""
