@@ -36,12 +36,17 @@ class LocalContrastNorm(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Normalise; see the class."""
-        # The shift by 0.5 keeps E[x^2] - E[x]^2 well conditioned in float32.
-        shifted = image - 0.5
-        moments = box_mean(torch.cat([shifted, shifted * shifted], 1), self.window)
-        mean, square = moments[:, :1], moments[:, 1:]
-        deviation = (square - mean * mean).clamp_min(0).sqrt()
-        return (shifted - mean) / (deviation + self.FLOOR)
+        above, deviation = about_local_mean(image, self.window)
+        return above / (deviation + self.FLOOR)
+
+
+def about_local_mean(image: Tensor, window: int) -> tuple[Tensor, Tensor]:
+    """How far pixels (B, 1, H, W) are above the mean of a square window around them, and its standard deviation."""
+    # The shift by 0.5 keeps E[x^2] - E[x]^2 well conditioned in float32.
+    shifted = image - 0.5
+    moments = box_mean(torch.cat([shifted, shifted * shifted], 1), window)
+    mean, square = moments[:, :1], moments[:, 1:]
+    return shifted - mean, (square - mean * mean).clamp_min(0).sqrt()
 
 
 def box_mean(maps: Tensor, window: int) -> Tensor:

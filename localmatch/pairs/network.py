@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from localmatch.descriptor.network import STRIDE, box_mean
+from localmatch.descriptor.network import STRIDE, about_local_mean
 
 LEVELS = 4
 """Octaves that are looked at, from that of the images on; the places of the last see 270 pixels."""
@@ -19,8 +19,9 @@ LEVELS = 4
 BRANCH, JOINT = 16, 32
 """Channels of each image's branch, and of both together."""
 
-CONTRAST_WINDOW, FLOOR = 21, 0.02
-"""Side in pixels of the windows in which contrast is normalised, and the deviation that stays next to nothing."""
+CONTRAST_WINDOW, FLOOR, USUAL = 21, 0.02, 2.5
+"""Side in pixels of the windows in which contrast is normalised; the deviation that stays next to nothing; and what
+brings the logarithm of usual ones to about 0."""
 
 
 class PairNet(nn.Module):
@@ -62,11 +63,8 @@ class PairNet(nn.Module):
 
 def _normalised(image: Tensor) -> tuple[Tensor, Tensor]:
     """Images (B, 1, H, W) without local brightness and contrast, and the logarithm of that contrast."""
-    shifted = image - 0.5
-    moments = box_mean(torch.cat([shifted, shifted * shifted], 1), CONTRAST_WINDOW)
-    mean, square = moments[:, :1], moments[:, 1:]
-    deviation = (square - mean * mean).clamp_min(0).sqrt() + FLOOR
-    return (shifted - mean) / deviation, deviation.log() + 2.5
+    above, deviation = about_local_mean(image, CONTRAST_WINDOW)
+    return above / (deviation + FLOOR), (deviation + FLOOR).log() + USUAL
 
 
 def _block(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, dilation: int = 1) -> list[nn.Module]:
