@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -83,7 +82,6 @@ def seconds(index: lm.Index, clean: Sequence[Path]) -> Iterator[Pixels]:
         clean: Images of which no part is in the index.
     """
     searcher = index._searcher()
-    read_levels = lru_cache(16)(lambda number: pyramid(load(Path(str(searcher.reference(number)["name"])))))
     for number, path in enumerate(track(clean, "second photographs", console=console)):
         rng = np.random.default_rng([number, 3])
         image, _ = limited(load(path), HOST_SIDE)
@@ -92,7 +90,8 @@ def seconds(index: lm.Index, clean: Sequence[Path]) -> Iterator[Pixels]:
         for place, (reference, affine, alike) in enumerate(plain + changed):
             seen = image if place < len(plain) else _changed(rng, image, clean)
             shown = np.where(alike, SECOND, HOST).astype(np.uint8)
-            yield _window(rng, seen, read_levels(reference), affine, alike, shown)
+            if levels := searcher.read_levels(reference):
+                yield _window(rng, seen, levels, affine, alike, shown)
 
 
 def _aligned(searcher: audit.Searcher, image: Pixels) -> list[tuple[int, Affine, NDArray[np.bool_]]]:
@@ -145,9 +144,8 @@ def _window(
     grays = ((one * 255).round().clip(0, 255).astype(np.uint8) for one in (level.gray.numpy(), warped))
     window = np.stack([*grays, shown])[:, top : top + SIDE, left : left + SIDE]
     room = [(0, 0), *((0, SIDE - side) for side in window.shape[1:])]
-    window, beyond = np.pad(window, room, "edge"), np.pad(np.zeros(window.shape[1:]), room[1:], constant_values=1)
-    window[2, beyond > 0] = UNSURE
-    return window
+    images, shows = np.pad(window[:2], room, "edge"), np.pad(window[2:], room, constant_values=UNSURE)
+    return np.concatenate([images, shows])
 
 
 def _drawn(rng: Random, often: dict[Any, int]) -> Any:
