@@ -219,7 +219,7 @@ class Verified:
         coarse: (H, W) float32 in [0, 1], the aligned reference as it looks from afar, in gray; None if it is not looked
             at or cannot be read any more.
         odds: (H, W) float32, log-odds that a pixel is of a copy and not of a second photograph, as the pair network
-            sees it; None where the mapping is no affine map, as before where nothing can be read.
+            sees it; None if it cannot be read any more.
     """
 
     mapping: Mapping

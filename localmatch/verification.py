@@ -53,8 +53,8 @@ that must be in register for the next."""
 TEXTURED = 128.0
 """A flow is tried where what looks alike holds so many pixels of texture; without, it would be no evidence."""
 
-Found = tuple[Mapping, NDArray[np.float32], NDArray[np.float32] | None]
-"""A mapping, which pixels of the view, (L, h, w), are in register with it, and the log-odds (h, w) of an affine one."""
+Found = tuple[Mapping, NDArray[np.float32]]
+"""A mapping, and which pixels of the view, (L, h, w), are in register with it."""
 
 UNKNOWN_REGISTER, UNKNOWN_CORRELATION = 0.7, 0.9
 """Share of exact register, and correlation, taken for a reference that cannot be read any more."""
@@ -76,7 +76,7 @@ def verify(
     share, odds = _share(register, alike), copy_odds(view, reference, Mapping(affine))
     found: list[Found] = []
     if share >= REGISTERED or (alike.any() and odds[alike].mean() >= LIKELY):
-        found.append((Mapping(affine), register, odds))
+        found.append((Mapping(affine), register))
     if share < BENT and float((query.texture[view.slices] * alike).sum()) >= TEXTURED:
         found += _bent(comparison, Mapping(affine), alike, max(share, REGISTERED_BENT))
 
@@ -86,9 +86,9 @@ def verify(
         return out
 
     verified = []
-    for mapping, exact, of_copy in found:
+    for mapping, exact in found:
         evidence, wide, correlations, afar = map(whole, _compared(comparison, mapping, alike))
-        likely = None if of_copy is None else whole(of_copy)
+        likely = whole(odds if mapping.flow is None else copy_odds(view, reference, mapping))
         verified.append(Verified(mapping, evidence, whole(exact), wide, correlations, afar, likely))
     return verified
 
@@ -121,7 +121,7 @@ def _bent(comparison: Comparison, affine: Mapping, alike: NDArray[np.bool_], sha
         found.append(flat)
     same = same_pixels(view, reference, bent)
     if _share(same, alike) > max(share, share_flat):
-        found.append((bent, same, None))
+        found.append((bent, same))
     return found
 
 
@@ -136,7 +136,7 @@ def _flattened(comparison: Comparison, bent: Mapping, alike: NDArray[np.bool_]) 
         share = _share(register, alike)
         if share < PROMISING:
             break
-    return (plane, register, None), share
+    return (plane, register), share
 
 
 def _share(registered: NDArray[np.float32], alike: NDArray[np.bool_]) -> float:

@@ -198,7 +198,10 @@ def test_tiny_parts_show_nothing(side: int) -> None:
 def test_what_the_pair_network_takes_for_a_copy_is_one_though_its_pixels_differ() -> None:
     changed = {"correlation": 0.85, "register": 0.1}
     assert judged(**changed) < judged(**changed, odds=1.5) < MIN_SCORE < judged(**changed, odds=6)
-    assert judged(**changed, odds=-5) == judged(**changed)
+
+
+def test_what_the_pair_network_takes_for_a_second_photograph_is_less_of_a_copy() -> None:
+    assert 0 < judged(odds=-6) < judged(odds=-2) < judged(odds=0) == judged()
 
 
 @pytest.mark.parametrize("less", [{"side": 12}, {"rarity": 0.3}, {"sharing": COHORT + 1, "rarity": 4.0}])

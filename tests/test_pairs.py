@@ -55,7 +55,7 @@ def test_a_changed_copy_is_told_from_its_host(change) -> None:  # type: ignore[n
     found = pair_network()(pair)[0]
     inside = torch.zeros(300, 400, dtype=torch.bool)
     inside[90:230, 110:290] = True
-    assert found[inside[::4, ::4]].median() > 1
+    assert found[inside[::4, ::4]].median() > 0.5
     outside = torch.ones(300, 400, dtype=torch.bool)
     outside[60:260, 80:320] = False
     assert found[outside[::4, ::4]].median() < -1

@@ -15,10 +15,10 @@ from localmatch.views import View
 from localmatch.warping import warp
 from localmatch.weights import fused, load_weights
 
-SHIPPED = Path(__file__).with_name("localmatch-pairs-v1.safetensors")
+SHIPPED = Path(__file__).with_name("localmatch-pairs-v2.safetensors")
 """The weights that come with the package."""
 
-SHIPPED_SHA256 = "b3ace4afd2007ee008918397dcf84a18c67fae58a64978679071e378aa65667c"
+SHIPPED_SHA256 = "b01f72851d33338f5c8652afc178ccd02372792337abba3cb3296583c1f42833"
 """SHA-256 of the shipped file."""
 
 STEPS = 16

@@ -2,7 +2,8 @@
 
 What is written over a window of either is what the network is to say of it: `COPY`, `HOST` or `SECOND` where it is not,
 and `UNSURE` where nothing is asked. The loss is binary cross-entropy where there is contrast; second photographs count
-more where the detector took them for alike.
+more where the detector took them for alike. The same is asked of the mean over all that is copied, or was taken for
+alike, in a window: that is what is judged, and small copies count as much as large ones there.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from localmatch.weights import save_weights
 HOST, COPY, UNSURE, SECOND = range(4)
 """What a pixel of a window shows; `SECOND` is what the detector took for alike."""
 
-SECOND_WEIGHT, FLAT_WEIGHT = 3.0, 0.03
-"""How much `SECOND` counts, and flat pixels, which tell nothing."""
+SECOND_WEIGHT, FLAT_WEIGHT, WHOLES_WEIGHT = 3.0, 0.03, 0.5
+"""How much `SECOND` counts, flat pixels, which tell nothing, and the loss of means."""
 
 CONTRAST_WINDOW, TONE = 15, 0.2
 """Side of the windows of contrast, in pixels; standard deviation of the logarithm of the gamma of either image."""
@@ -97,15 +98,19 @@ def train(
 
 
 def pair_loss(network: PairNet, windows: Tensor, rng: np.random.Generator) -> Tensor:
-    """Weighted binary cross-entropy of a batch of windows (B, 3, S, S) uint8, each image in a tone of its own."""
+    """The loss of a batch of windows (B, 3, S, S) uint8, each image in a tone of its own."""
     images, shown = windows[:, :2].float() / 255, windows[:, 2, ::STRIDE, ::STRIDE]
     there = np.stack([contrast(image.numpy(), CONTRAST_WINDOW)[::STRIDE, ::STRIDE] for image in images[:, 0]])
     weight = (torch.from_numpy(there) + FLAT_WEIGHT) * (shown != UNSURE)
-    weight = weight * (1 + (SECOND_WEIGHT - 1) * (shown == SECOND))
     gamma = torch.from_numpy(np.exp(rng.normal(0, TONE, (len(images), 2, 1, 1))).astype(np.float32))
     odds = network(images.clamp_min(1e-3) ** gamma)
-    losses = functional.binary_cross_entropy_with_logits(odds, (shown == COPY).float(), reduction="none")
-    return (losses * weight).sum() / weight.sum()
+    copied, judged = (shown == COPY).float(), weight * ((shown == COPY) | (shown == SECOND))
+    asked = weight * (1 + (SECOND_WEIGHT - 1) * (shown == SECOND))
+    places = functional.binary_cross_entropy_with_logits(odds, copied, asked, reduction="sum") / asked.sum()
+    area = judged.sum((1, 2))
+    means = (odds * judged).sum((1, 2))[area > 0] / area[area > 0]
+    wholes = functional.binary_cross_entropy_with_logits(means, copied.amax((1, 2))[area > 0])
+    return places + WHOLES_WEIGHT * wholes
 
 
 def _window(given: NDArray[np.uint8], side: int, rng: np.random.Generator) -> NDArray[np.uint8]:
