@@ -59,7 +59,7 @@ ASTRAY = 0.1
 """A bent map that is off by a larger share of a copy's size shows something else."""
 
 COPIED = 3.0
-"""Alignments of clean images with such scores are left out: some marks contain others."""
+"""References with which a clean image aligns at such scores are left out: some marks contain others."""
 
 console: Console = Console(stderr=True)
 
@@ -126,19 +126,22 @@ def seconds(index: lm.Index, clean: Sequence[Path]) -> Iterator[Pixels]:
 def _aligned(searcher: audit.Searcher, image: Pixels) -> list[tuple[int, Mapping, NDArray[np.bool_]]]:
     """References, maps, and what looks alike, of the alignments that the detector verifies; largest first."""
     found: list[tuple[int, Mapping, NDArray[np.bool_]]] = []
+    copied: set[int] = set()
 
     def remembered(
         owner: int, candidate: Candidate, heat: NDArray[np.float32], query: Structure, verified: Verified
     ) -> list[Part]:
-        parts = find_parts(owner, candidate, heat, query, verified)
+        parts, reference = find_parts(owner, candidate, heat, query, verified), candidate.alignment.reference
+        if any(part.score > COPIED for part in parts):
+            copied.add(reference)
         alike = heat > THRESHOLD
-        if alike.sum() > LEAST and not any(part.score > COPIED for part in parts):
-            found.append((candidate.alignment.reference, verified.mapping, alike))
+        if alike.sum() > LEAST:
+            found.append((reference, verified.mapping, alike))
         return parts
 
     with mock.patch.object(audit, "find_parts", remembered), everything_compared():
         audit.find_regions(searcher, image)
-    return sorted(found, key=lambda one: -int(one[2].sum()))
+    return sorted((one for one in found if one[0] not in copied), key=lambda one: -int(one[2].sum()))
 
 
 def everything_compared() -> Any:

@@ -106,12 +106,12 @@ def test_changed_shipped_weights_are_refused(tmp_path: Path, monkeypatch: pytest
 
 def test_windows_of_copies_say_what_they_show(train_folder: Path, clean_folder: Path) -> None:
     references, hosts = (sorted(folder.iterdir()) for folder in (train_folder, clean_folder))
-    for window in copies(references, hosts, [], 6):
+    for window in copies(references, hosts, [], 4):
         assert window.shape == (3, 256, 256)
         query, reference, shown = window.astype(float)
         assert set(np.unique(shown)) <= {HOST, COPY, UNSURE}
         alike, other = (np.corrcoef(query[shown == one], reference[shown == one])[0, 1] for one in (COPY, HOST))
-        assert alike > 0.6 > other or (shown == HOST).mean() < 0.05
+        assert alike > 0.5 > other or (shown == HOST).mean() < 0.05
 
 
 def test_windows_of_second_photographs_show_what_was_aligned(
