@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,6 @@ from localmatch.pairs.train import COPY, HOST, SECOND, UNSURE, Recipe, train
 from localmatch.patches import pyramid
 from localmatch.records import Alignment, Candidate, Level, Mapping, Structure, Verified
 from localmatch.regions import THRESHOLD, Part, find_parts
-from localmatch.verification import query_structure, verify
 from localmatch.warping import affine_within, warp
 
 SIDE = 256
@@ -80,15 +80,15 @@ def copies(references: Sequence[Path], hosts: Sequence[Path], overlays: Sequence
         if levels and encoded.levels:
             affine = compose(copy.affine, _error(rng, copy.mask, _drawn(rng, ERRORS)))
             found = Alignment(copy.reference, affine, 0, np.empty(0, np.int64), copy.query_box)
-            with everything_compared():
-                verified = verify(network, encoded, query_structure(encoded), levels, found)
+            with _everything_compared():
+                verified = verification.verify(network, encoded, verification.query_structure(encoded), levels, found)
             bent = [one.mapping for one in verified if one.mapping.flow is not None]
-            for mapping in (Mapping(affine), *(one for one in bent if _shows(one, copy))):
+            for mapping in (Mapping(affine), *(one for one in bent if _stays(one, copy))):
                 yield _window(rng, encoded.levels, levels, mapping, copy.mask, _shown(copy.mask))
 
 
-def _shows(mapping: Mapping, copy: Copy) -> bool:
-    """Whether a bent map shows a copy where it came from; some run away."""
+def _stays(mapping: Mapping, copy: Copy) -> bool:
+    """Whether a bent map shows what was copied; some run away."""
     corners = np.array(list(product(copy.query_box[::2], copy.query_box[1::2])))
     here, there = project(affine_within(copy.mask, mapping), corners), project(copy.affine, corners)
     return bool(np.abs(here - there).max() < ASTRAY * np.ptp(there, axis=0).max())
@@ -139,12 +139,12 @@ def _aligned(searcher: audit.Searcher, image: Pixels) -> list[tuple[int, Mapping
             found.append((reference, verified.mapping, alike))
         return parts
 
-    with mock.patch.object(audit, "find_parts", remembered), everything_compared():
+    with mock.patch.object(audit, "find_parts", remembered), _everything_compared():
         audit.find_regions(searcher, image)
     return sorted((one for one in found if one[0] not in copied), key=lambda one: -int(one[2].sum()))
 
 
-def everything_compared() -> Any:
+def _everything_compared() -> AbstractContextManager[Any]:
     """While this context lasts, no alignment is dropped because the shipped pair network thinks little of it."""
     return mock.patch.object(verification, "LIKELY", -np.inf)
 
