@@ -112,15 +112,15 @@ def seconds(index: lm.Index, clean: Sequence[Path]) -> Iterator[Pixels]:
     for number, path in enumerate(track(clean, "second photographs", console=console)):
         rng = np.random.default_rng([number, 3])
         image, _ = limited(load(path), HOST_SIDE)
-        aligned = _aligned(searcher, image)
+        own, aligned = pyramid(image), _aligned(searcher, image)
         for bent in (False, True):
             some = [one for one in aligned if (one[1].flow is not None) == bent]
             plain, changed = some[:MAPS], some[:CHANGED_MAPS] * CHANGES
             for place, (reference, mapping, alike) in enumerate(plain + changed):
-                seen = image if place < len(plain) else _changed(rng, image, clean)
+                seen = own if place < len(plain) else pyramid(_changed(rng, image, clean))
                 shown = np.where(alike, SECOND, HOST).astype(np.uint8)
                 if levels := searcher.read_levels(reference):
-                    yield _window(rng, pyramid(seen), levels, mapping, alike, shown)
+                    yield _window(rng, seen, levels, mapping, alike, shown)
 
 
 def _aligned(searcher: audit.Searcher, image: Pixels) -> list[tuple[int, Mapping, NDArray[np.bool_]]]:

@@ -39,15 +39,20 @@ def test_a_cell_for_every_four_pixels(size: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "least"),
     [
-        lambda image: image,
-        lambda image: cv2.GaussianBlur(image, (0, 0), 1.5),
-        lambda image: (image * 0.7 + 20).astype(np.uint8),
-        lambda image: cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 30])[1], cv2.IMREAD_COLOR),
+        (lambda image: image, 1),
+        (lambda image: cv2.GaussianBlur(image, (0, 0), 1.5), 0.5),  # its weakest side, see the model card
+        (lambda image: (image * 0.7 + 20).astype(np.uint8), 1),
+        (
+            lambda image: cv2.imdecode(
+                cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 30])[1], cv2.IMREAD_COLOR
+            ),
+            1,
+        ),
     ],
 )
-def test_a_changed_copy_is_told_from_its_host(change) -> None:  # type: ignore[no-untyped-def]
+def test_a_changed_copy_is_told_from_its_host(change, least: float) -> None:  # type: ignore[no-untyped-def]
     source, host = data.coffee()[:400], data.chelsea()[:300, :400]
     query = np.ascontiguousarray(host[:, :400])
     query[80:240, 100:300] = change(np.ascontiguousarray(source[80:240, 100:300]))
@@ -55,7 +60,7 @@ def test_a_changed_copy_is_told_from_its_host(change) -> None:  # type: ignore[n
     found = pair_network()(pair)[0]
     inside = torch.zeros(300, 400, dtype=torch.bool)
     inside[90:230, 110:290] = True
-    assert found[inside[::4, ::4]].median() > 0.5
+    assert found[inside[::4, ::4]].median() > least
     outside = torch.ones(300, 400, dtype=torch.bool)
     outside[60:260, 80:320] = False
     assert found[outside[::4, ::4]].median() < -1
@@ -111,7 +116,7 @@ def test_windows_of_copies_say_what_they_show(train_folder: Path, clean_folder: 
         query, reference, shown = window.astype(float)
         assert set(np.unique(shown)) <= {HOST, COPY, UNSURE}
         alike, other = (np.corrcoef(query[shown == one], reference[shown == one])[0, 1] for one in (COPY, HOST))
-        assert alike > 0.5 > other or (shown == HOST).mean() < 0.05
+        assert alike > 0.6 > other or (shown == HOST).mean() < 0.05
 
 
 def test_windows_of_second_photographs_show_what_was_aligned(
