@@ -61,10 +61,10 @@ def find_flow(
     flow = np.zeros((*alike.shape, 2), np.float32) if mapping.flow is None else mapping.flow
     levels = {level.index: level for first in from_levels for level in view.finest(first, 1)}
     for level in levels.values():
-        chosen = view.on_level(alike.astype(np.float32), level)
+        own, chosen = normalised(level.gray.numpy()), view.on_level(alike.astype(np.float32), level)
         for _ in range(ROUNDS):
             warped, inside = warp(reference, level, Mapping(mapping.affine, flow, view.corner))
-            step, _ = displacement(*normalised(level.gray, warped), WINDOW, chosen * inside + BEYOND, DAMPING)
+            step, _ = displacement(own, normalised(warped), WINDOW, chosen * inside + BEYOND, DAMPING)
             pixels = step.clip(-LARGEST_STEP, LARGEST_STEP) * np.array(level.scale, np.float32)
             flow = flow + view.resample(pixels, level)
     return Mapping(mapping.affine, flow, view.corner)
@@ -100,7 +100,7 @@ def same_pixels(view: View, reference: list[Level], mapping: Mapping) -> NDArray
     """
     (level,) = view.finest(SAME_FROM, 1)
     warped, _ = warp(reference, level, mapping)
-    own, other = normalised(level.gray, warped)
+    own, other = normalised(level.gray.numpy()), normalised(warped)
     difference, energy = (cv2.GaussianBlur(one, (0, 0), SAME_WINDOW) for one in ((other - own) ** 2, own * own))
     same = difference < SAME_DIFFERENCE * (energy + SAME_FLOOR)
     return view.resample(same.astype(np.float32), level)[None]

@@ -52,7 +52,7 @@ def pyramid(image: NDArray[np.uint8]) -> list[Level]:
         image: (H, W, 3) uint8 RGB.
     """
     height, width = image.shape[:2]
-    gray = torch.from_numpy(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)).float().div_(255)[None, None]
+    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
     levels: list[Level] = []
     index = round(2 * np.log2(FINEST_SCALE))
     while True:
@@ -60,9 +60,19 @@ def pyramid(image: NDArray[np.uint8]) -> list[Level]:
         if min(h, w) < MIN_SHORT_SIDE:
             return levels
         if h * w <= MAX_LEVEL_PIXELS:
-            resized = functional.interpolate(gray, (h, w), mode="bilinear", antialias=True, align_corners=False)
-            levels.append(Level(index, (width / w, height / h), resized[0, 0]))
+            levels.append(Level(index, (width / w, height / h), torch.from_numpy(_resized(gray, h, w))))
         index += 1
+
+
+def _resized(gray: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    """An image at another size, through a triangle filter as wide as its pixels or the new ones, the larger."""
+    if height >= gray.shape[0] and width >= gray.shape[1]:
+        # The same filter, in an eighth of the time; where images shrink, OpenCV has none.
+        return np.asarray(cv2.resize(gray, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+    tensor = torch.from_numpy(gray)[None, None]
+    size = (height, width)
+    resized = functional.interpolate(tensor, size, mode="bilinear", antialias=True, align_corners=False)
+    return np.asarray(resized[0, 0].numpy(), np.float32)
 
 
 def find_patches(levels: list[Level], spacing: int, budget: int) -> Patches:

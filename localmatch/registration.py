@@ -67,6 +67,10 @@ ECC_SHORT_SIDE, ECC_ROUNDS, ECC_PIXELS = 600, 12, 200
 ECC_EDGE = 17
 """Pixels that are shaved off the edge of what takes part in the refinement."""
 
+ECC_AROUND, ECC_START = 4, 0.1
+"""Pixels around what takes part that its gradients see; and the correlation before the refinement below which none is
+tried: of the 3,368 maps that a few images were looked at with, 40% have less, and none of the 48 that showed a copy."""
+
 ECC_MAX_CHANGE = 0.15
 """A refinement that changes the linear part by more has run away and is dropped."""
 
@@ -103,18 +107,32 @@ def maximise_correlation(view: View, reference: list[Level], affine: Affine, mas
     )
     warped, inside = warp(reference, level, Mapping(affine))
     flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
-    chosen = cv2.warpAffine(mask, view.pixel_frame(level), inside.shape[::-1], flags=flags) * inside
+    chosen = np.asarray(
+        cv2.warpAffine(mask, view.pixel_frame(level), inside.shape[::-1], flags=flags) * inside, np.uint8
+    )
     if chosen.sum() < ECC_PIXELS:
         return None
-    own, other = normalised(level.gray, warped)
+    rows, columns = np.flatnonzero(chosen.any(1)), np.flatnonzero(chosen.any(0))
+    top, left = max(rows[0] - ECC_AROUND, 0), max(columns[0] - ECC_AROUND, 0)
+    box = np.s_[top : rows[-1] + 1 + ECC_AROUND, left : columns[-1] + 1 + ECC_AROUND]
+    own, other, chosen = normalised(level.gray.numpy())[box], normalised(warped)[box], chosen[box]
+    if _correlation(own[chosen > 0], other[chosen > 0]) < ECC_START:
+        return None
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, ECC_ROUNDS, 1e-4)
     start = np.eye(2, 3, dtype=np.float32)
     try:
-        _, step = cv2.findTransformECC(own, other, start, cv2.MOTION_AFFINE, criteria, chosen.astype(np.uint8), 3)
+        _, step = cv2.findTransformECC(own, other, start, cv2.MOTION_AFFINE, criteria, chosen, 3)
     except cv2.error:  # OpenCV raises when the correlation does not rise
         return None
-    moved = compose(level_frame(level), compose(step.astype(np.float64), invert(level_frame(level))))
+    frame = level_frame(level, left, top)
+    moved = compose(frame, compose(step.astype(np.float64), invert(frame)))
     return compose(affine, moved) if np.abs(moved[:, :2] - np.eye(2)).max() < ECC_MAX_CHANGE else None
+
+
+def _correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """Correlation of two samples, 0 where one is constant."""
+    one, other = one - one.mean(), other - other.mean()
+    return float((one * other).sum() / max(np.sqrt((one * one).sum() * (other * other).sum()), 1e-6))
 
 
 def registered(view: View, reference: list[Level], mapping: Mapping, alike: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -141,7 +159,7 @@ def _judged(
     warped, _ = warp(reference, level, mapping)
     maps = []
     for own, other in _equally_soft(level.gray.numpy(), warped, view.on_level(alike.astype(np.float32), level)):
-        step, unexplained = displacement(*normalised(torch.from_numpy(own), other), windows.sigma)
+        step, unexplained = displacement(normalised(own), normalised(other), windows.sigma)
         exact = np.hypot(*(step * level.scale).transpose(2, 0, 1)) < windows.error
         exact &= unexplained < windows.unexplained
         maps.append(view.resample(exact.astype(np.float32), level))

@@ -38,10 +38,14 @@ EXTENT_FROM, EXTENT_ALIKE, EXTENT_MARGIN = 2, 0.5, 32
 """How far a copy reaches is judged on the finest level from this index on: where similarity is over the second number;
 the third, in query pixels, is added on each side."""
 
-REGISTERED, REGISTERED_BENT, LIKELY = 0.05, 0.2, 1.0
+REGISTERED, REGISTERED_BENT = 0.05, 0.2
 """Where a smaller share of what looks alike is in exact register, by an affine map or by what bends it, not every pixel
-is compared: of copies that are found, at least 0.38 is, and three of four maps of clean images have less. Unless, for
-the affine map, the mean log-odds of what looks alike are at least the third."""
+is compared: of copies that are found, at least 0.38 is, and three of four maps of clean images have less."""
+
+UNLIKELY, LIKELY = -1.0, 1.0
+"""Mean log-odds of what looks alike, by the affine map, below which it is no copy, bent or not, and from which it is
+compared whatever its register. Of 94 alignments that show copies of development, 25 of them bent, the lowest is 0.3; of
+603 others nine in ten have less than the first. That halves the time of verification."""
 
 BENT = 0.6
 """Where a smaller share of what looks alike is in exact register, it may be that the copy was bent."""
@@ -72,10 +76,15 @@ def verify(
     view = view_of(encoded, _extent(network, encoded, reference, alignment))
     comparison = Comparison(network, view, reference)
     alike = comparison.alike(Mapping(alignment.affine)) | (same_at_a_look(view, reference, alignment.affine) > 0.5)
+    if not alike.any():
+        return []
     affine, register = refine(view, reference, alignment.affine, alike)
-    share, odds = _share(register, alike), copy_odds(view, reference, Mapping(affine))
+    odds = copy_odds(view, reference, Mapping(affine))
+    share, likely = _share(register, alike), float(odds[alike].mean())
+    if likely < UNLIKELY:
+        return []
     found: list[Found] = []
-    if share >= REGISTERED or (alike.any() and odds[alike].mean() >= LIKELY):
+    if share >= REGISTERED or likely >= LIKELY:
         found.append((Mapping(affine), register))
     if share < BENT and float((query.texture[view.slices] * alike).sum()) >= TEXTURED:
         found += _bent(comparison, Mapping(affine), alike, max(share, REGISTERED_BENT))
@@ -88,8 +97,8 @@ def verify(
     verified = []
     for mapping, exact in found:
         evidence, wide, correlations, afar = map(whole, _compared(comparison, mapping, alike))
-        likely = whole(odds if mapping.flow is None else copy_odds(view, reference, mapping))
-        verified.append(Verified(mapping, evidence, whole(exact), wide, correlations, afar, likely))
+        own = whole(odds if mapping.flow is None else copy_odds(view, reference, mapping))
+        verified.append(Verified(mapping, evidence, whole(exact), wide, correlations, afar, own))
     return verified
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from localmatch.descriptor.network import LocalContrastNorm
 from localmatch.geometry import Affine, compose, fit_affine, invert, level_frame, project, scale_of
@@ -37,18 +35,32 @@ def warp(
     if mapping.flow is None:
         matrix, flags = compose(onto, frame), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         warped = cv2.warpAffine(gray, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
-        inside = cv2.warpAffine(np.ones_like(gray), matrix, size, flags=flags, borderMode=cv2.BORDER_CONSTANT)
+        inside = _inside(matrix, size, gray.shape)
     else:
         places = cv2.transform(_moved(mapping, frame, size), onto)
         warped = cv2.remap(gray, places, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-        inside = cv2.remap(np.ones_like(gray), places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-    return np.asarray(warped, np.float32), inside > 0.5
+        inside = cv2.remap(np.ones_like(gray), places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT) > 0.5
+    return np.asarray(warped, np.float32), inside
 
 
-def normalised(query: Tensor, warped: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Both images without local brightness and contrast."""
-    pair = LocalContrastNorm(CONTRAST_WINDOW)(torch.stack([query, torch.from_numpy(warped)])[:, None])[:, 0].numpy()
-    return pair[0], pair[1]
+def _inside(matrix: Affine, size: tuple[int, int], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Which pixels of a (width, height) image come from within a source (h, w), to whose pixels the matrix leads."""
+    corners = project(matrix, np.array([[x, y] for x in (0, size[0] - 1) for y in (0, size[1] - 1)]))
+    if (corners >= 0).all() and (corners <= np.array(shape[::-1]) - 1).all():
+        return np.ones(size[::-1], bool)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(np.ones(shape, np.float32), matrix, size, flags=flags) > 0.5)
+
+
+def normalised(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """An image (h, w) without local brightness and contrast, like `LocalContrastNorm`, in a third of its time."""
+    shifted = image - np.float32(0.5)
+    mean, square = (
+        cv2.blur(one, (CONTRAST_WINDOW, CONTRAST_WINDOW), borderType=cv2.BORDER_REPLICATE)
+        for one in (shifted, shifted * shifted)
+    )
+    deviation = np.sqrt(np.maximum(square - mean * mean, 0))
+    return np.asarray((shifted - mean) / (deviation + LocalContrastNorm.FLOOR), np.float32)
 
 
 def _moved(mapping: Mapping, frame: Affine, size: tuple[int, int]) -> NDArray[np.float32]:

@@ -1,6 +1,9 @@
+import cv2
 import numpy as np
 import pytest
+import torch
 from helpers import photo
+from torch.nn import functional
 
 from localmatch.patches import MIN_SHORT_SIDE, QUERY_SPACING, REFERENCE_SPACING, find_patches, pyramid
 
@@ -15,6 +18,14 @@ def test_pyramid_covers_what_fits(size: tuple[int, int], levels: int) -> None:
     assert len(found) == levels
     assert all(min(level.gray.shape) >= MIN_SHORT_SIDE for level in found)
     assert all(np.allclose(level.scale, 2 ** (level.index / 2), rtol=0.05) for level in found)
+
+
+def test_levels_are_filtered_alike_whether_larger_or_smaller() -> None:
+    image = photo("chelsea")
+    gray = torch.from_numpy(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)).float().div_(255)[None, None]
+    for level in pyramid(image):
+        expected = functional.interpolate(gray, level.gray.shape, mode="bilinear", antialias=True)[0, 0]
+        np.testing.assert_allclose(level.gray.numpy(), expected.numpy(), atol=1e-4)
 
 
 @pytest.mark.parametrize("budget", [0, 1, 37, 1000])

@@ -5,12 +5,16 @@ import numpy as np
 import pytest
 from helpers import bent, encoded, noisy, photo
 
+from localmatch import verification
+from localmatch.descriptor.network import LocalContrastNorm
+from localmatch.descriptor.weights import load_descriptor
 from localmatch.patches import pyramid
-from localmatch.records import Mapping
+from localmatch.records import Alignment, Mapping
 from localmatch.registration import registered_widely
 from localmatch.structure import structure
-from localmatch.verification import query_structure
+from localmatch.verification import query_structure, verify
 from localmatch.views import view_of
+from localmatch.warping import CONTRAST_WINDOW, normalised, warp
 
 
 def test_corners_and_texture_are_distinct_and_outlines_and_paper_are_not() -> None:
@@ -75,3 +79,30 @@ def test_wide_windows_see_exact_register_through_what_hides_pixels(image, in_reg
     assert wide.shape == (300, 400)
     share = np.average(wide, weights=query_structure(query).support)
     assert share > 0.4 if in_register else share < 0.1
+
+
+def test_images_are_normalised_as_the_descriptor_network_does() -> None:
+    image = pyramid(photo("coffee"))[2].gray
+    expected = LocalContrastNorm(CONTRAST_WINDOW)(image[None, None])[0, 0]
+    np.testing.assert_allclose(normalised(image.numpy()), expected.numpy(), atol=1e-3)  # running sums, in float32
+
+
+@pytest.mark.parametrize("shift", [0.0, -3.0, 40.0, 5000.0])
+def test_a_warp_tells_where_there_is_no_reference(shift: float) -> None:
+    levels = pyramid(photo("coffee"))
+    level = next(one for one in levels if one.index == 0)
+    warped, inside = warp(levels, level, Mapping(np.array([[1, 0, shift], [0, 1, 0]], np.float64)))
+    columns = np.arange(level.gray.shape[1])
+    assert warped.shape == inside.shape == level.gray.shape
+    assert (inside == ((columns + shift >= 0) & (columns + shift < len(columns)))[None]).all()
+
+
+@pytest.mark.parametrize(("odds", "maps"), [(-2.0, 0), (3.0, 1)])
+def test_what_the_pair_network_takes_for_a_second_photograph_is_not_compared(
+    odds: float, maps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = photo("coffee")
+    query, alignment = encoded(image), Alignment(0, np.eye(2, 3), 900, np.arange(20), (200, 150, 400, 300))
+    monkeypatch.setattr(verification, "copy_odds", lambda view, *_: np.full(view.size[::-1], odds, np.float32))
+    found = verify(load_descriptor().network, query, query_structure(query), pyramid(image), alignment)
+    assert len(found) == maps

@@ -127,6 +127,7 @@ class Shard:
         self.lists = Lists(self.path, "descriptors", part.descriptors[0])
         self.alive = np.ones(part.images, bool)
         self.alive[list(part.removed)] = False
+        self._row = np.repeat(np.arange(part.descriptors[0], dtype=np.int32), np.diff(self.places.offsets))
         self._by_image = np.argsort(self.places.image, kind="stable")
         self._image_offsets = np.searchsorted(self.places.image[self._by_image], np.arange(part.images + 1))
 
@@ -136,8 +137,7 @@ class Shard:
 
     def descriptors_at(self, place: NDArray[np.int64]) -> NDArray[np.int8]:
         """(N, 64) int8 descriptors of places."""
-        row = np.searchsorted(self.places.offsets, place, side="right") - 1
-        return np.asarray(self.lists.rows[row], np.int8)
+        return np.asarray(self.lists.rows[self._row[place]], np.int8)
 
     def compacted(self) -> ShardBuilder:
         """A builder with what is left after removals, ready to be written."""
