@@ -8,8 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.special import expit
 
 from localmatch.geometry import Affine, project
+from localmatch.heatmap import smooth_evidence
 from localmatch.judge import score_of
 from localmatch.records import Box, Candidate, Structure, Verified
 from localmatch.warping import affine_within
@@ -27,6 +29,11 @@ hundred clean images cannot tell. Of 160 of development, one shows a higher one,
 
 LIKELY = 0.2
 """Parts of at least this score are drawn, too, where another part of the same alignment is sure."""
+
+DRAWN_ODDS, MUCH_MORE = 1.0, 1.2
+"""Log-odds of the pair network at which a pixel beside a sure part is as likely of the copy as not, and how many times
+as large the part must be so: descriptors lose what was changed most, but are sharper at the edge. Of 35 copies of
+development the mean mask IoU rises from 0.876 to 0.884, of 22 that are drawn poorly from 0.63 to 0.67."""
 
 ALREADY = 0.5
 """A part that lies under stronger regions by more than this share is another reference of the same region."""
@@ -68,7 +75,8 @@ def find_parts(
         return []
     numbers = np.arange(1, count + 1)
     enough = ndimage.sum_labels(heatmap * query.support, labels, numbers) >= MIN_HEAT
-    areas = [ndimage.binary_fill_holes(labels == number) for number in numbers[enough]]
+    boxes_of = ndimage.find_objects(labels)
+    areas = [_filled(labels, number, boxes_of[number - 1]) for number in numbers[enough].tolist()]
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * MARGIN + 1, 2 * MARGIN + 1))
 
     def judged(area: NDArray[np.bool_]) -> tuple[float, float, NDArray[np.bool_]]:
@@ -84,7 +92,25 @@ def find_parts(
         joint, correlation, _ = judged(np.logical_or.reduce([area for area, *_ in sure]))
         score = max(score, joint)
     mask = np.logical_or.reduce([drawn for *_, part_score, _, drawn in found if part_score >= LIKELY])
+    mask = _with_likely(mask, query, verified)
     return [Part(owner, mask, score, correlation, affine_within(mask, verified.mapping))]
+
+
+def _with_likely(mask: NDArray[np.bool_], query: Structure, verified: Verified) -> NDArray[np.bool_]:
+    """A mask (H, W) with what the pair network takes for a copy and is connected with it, if that is much more."""
+    if verified.odds is None:
+        return mask
+    likely = smooth_evidence(expit(verified.odds - DRAWN_ODDS), query.support) > THRESHOLD
+    labels, _ = ndimage.label(likely)
+    more = mask | ndimage.binary_fill_holes(np.isin(labels, labels[mask & likely]))
+    return more if more.sum() >= MUCH_MORE * mask.sum() else mask
+
+
+def _filled(labels: NDArray[np.int32], number: int, box: tuple[slice, slice]) -> NDArray[np.bool_]:
+    """One label's area, (H, W) bool, with its holes; the box is the label's."""
+    area = np.zeros(labels.shape, bool)
+    area[box] = ndimage.binary_fill_holes(labels[box] == number)
+    return area
 
 
 def keep_strongest(parts: list[Part]) -> list[tuple[Part, list[int]]]:

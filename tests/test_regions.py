@@ -16,11 +16,11 @@ def flat(value: float, levels: int = 0) -> NDArray[np.float32]:
     return np.full((levels, SIDE, SIDE)[not levels :], value, np.float32)
 
 
-def parts_of(correlation: NDArray[np.float32]) -> list[Part]:
+def parts_of(correlation: NDArray[np.float32], odds: NDArray[np.float32] | None = None) -> list[Part]:
     """The parts of a heatmap of two pieces, all of it in exact register."""
     heat = flat(0)
     heat[LEFT] = heat[RIGHT] = 1
-    verified = Verified(Mapping(np.eye(2, 3)), flat(1), flat(1, 1), flat(0), correlation[None])
+    verified = Verified(Mapping(np.eye(2, 3)), flat(1), flat(1, 1), flat(0), correlation[None], None, odds)
     alignment = Alignment(0, np.eye(2, 3), 20 * STANDS_OUT, np.arange(10), (10, 40, 190, 160))
     query = Structure(flat(1), flat(1), flat(1), flat(1, 1), flat(0))
     return find_parts(3, Candidate(alignment, frozenset([0])), heat, query, verified)
@@ -45,6 +45,26 @@ def test_a_piece_beside_a_sure_one_is_drawn_where_it_is_likely(beside: float, dr
     assert part.mask[LEFT].all()
     assert part.mask[RIGHT].any() == drawn
     assert part.score == parts_of(np.where(correlation > 0.9, correlation, 0))[0].score
+
+
+@pytest.mark.parametrize(
+    ("likely", "drawn"),
+    [
+        (np.s_[40:190, 10:80], True),
+        (np.s_[40:190, 85:105], False),  # beside the pieces: margins of 5 pixels end there
+        (np.s_[40:125, 10:85], False),  # hardly more than the margin
+    ],
+    ids=["much more", "apart", "little more"],
+)
+def test_what_the_pair_network_takes_for_a_copy_is_drawn_with_a_sure_part(
+    likely: tuple[slice, slice], drawn: bool
+) -> None:
+    odds = flat(-3)
+    odds[LEFT] = odds[RIGHT] = odds[likely] = 4
+    plain, (part,) = parts_of(flat(0.98))[0], parts_of(flat(0.98), odds)
+    assert part.mask[50:180, 20:70].all() == drawn
+    assert (part.mask == plain.mask).all() != drawn
+    assert part.score == pytest.approx(plain.score, rel=0.2)
 
 
 def test_where_nothing_is_sure_there_is_no_region() -> None:
