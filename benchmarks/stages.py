@@ -45,7 +45,7 @@ STAGES = {
     "regions": "localmatch.audit.find_parts",
 }
 PARTS = {
-    "network, in all stages": "localmatch.descriptor.network.DescriptorNet.forward",
+    "network, in all stages": "localmatch.descriptor.quantised.QuantisedNet.dense_map",
     "reading references again": "localmatch.api.Index._levels",
 }
 """Functions of the stages, and of what is a part of several."""

@@ -73,6 +73,17 @@ struct CompareArguments {
     int32_t *score, *offset; /* [alignments, height, width] */
 };
 
+struct ConvArguments {
+    const uint8_t *input; /* [inputs / 4, height, width, 4] */
+    int64_t inputs, height, width;
+    const int8_t *weights; /* [outputs, inputs, 3, 3] */
+    int64_t outputs;
+    const int32_t *bias;
+    const float *scale; /* both [outputs] */
+    int64_t stride, out_height, out_width;
+    uint8_t *output; /* [outputs / 4, out_height, out_width, 4] */
+};
+
 /* The units of work of an instruction set. */
 struct Kernels {
     void (*match)(const MatchBytes &, int64_t first_segment, int64_t segments, int64_t first_query, int64_t queries);
@@ -80,6 +91,7 @@ struct Kernels {
                         int64_t queries);
     void (*rerank)(const RerankArguments &, int64_t first_query, int64_t queries);
     void (*compare)(const CompareArguments &, int64_t alignment, int64_t row);
+    void (*convolve)(const ConvArguments &, int64_t first_row, int64_t rows);
 };
 
 /* Null where the library was compiled for another kind of CPU. */

@@ -12,6 +12,7 @@
 #pragma GCC target("avx2,fma")
 #include <immintrin.h>
 
+#include "conv_driver.h"
 #include "dot_driver.h"
 #include "match_driver.h"
 #include "rerank_driver.h"
@@ -99,7 +100,8 @@ struct Avx2Float : FloatIsa<32> {
     static Lanes iota() { return Avx2::iota(); }
 };
 
-const localmatch::Kernels kKernels = {match_unit<Avx2>, match_unit<Avx2Float>, rerank_unit<Avx2>, compare_unit<Avx2>};
+const localmatch::Kernels kKernels = {match_unit<Avx2>, match_unit<Avx2Float>, rerank_unit<Avx2>, compare_unit<Avx2>,
+                                       conv_unit<Avx2>};
 
 }  // namespace
 

@@ -15,6 +15,7 @@
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #pragma GCC diagnostic ignored "-Wuninitialized"
 
+#include "conv_driver.h"
 #include "dot_driver.h"
 #include "match_driver.h"
 #include "rerank_driver.h"
@@ -119,7 +120,8 @@ struct Avx512Float : FloatIsa<64> {
     static Lanes iota() { return Avx512::iota(); }
 };
 
-const localmatch::Kernels kKernels = {match_unit<Avx512>, match_unit<Avx512Float>, rerank_unit<Avx512>, compare_unit<Avx512>};
+const localmatch::Kernels kKernels = {match_unit<Avx512>, match_unit<Avx512Float>, rerank_unit<Avx512>, compare_unit<Avx512>,
+                                       conv_unit<Avx512>};
 
 }  // namespace
 

@@ -1,6 +1,7 @@
 /* Kernels on any CPU: what the compiler makes of four lanes. */
 #include <limits>
 
+#include "conv_driver.h"
 #include "dot_driver.h"
 #include "match_driver.h"
 #include "rerank_driver.h"
@@ -62,7 +63,8 @@ struct GenericFloat : FloatIsa<16> {
     static Lanes iota() { return Generic::iota(); }
 };
 
-const localmatch::Kernels kKernels = {match_unit<Generic>, match_unit<GenericFloat>, rerank_unit<Generic>, compare_unit<Generic>};
+const localmatch::Kernels kKernels = {match_unit<Generic>, match_unit<GenericFloat>, rerank_unit<Generic>, compare_unit<Generic>,
+                                       conv_unit<Generic>};
 
 }  // namespace
 

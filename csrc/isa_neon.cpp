@@ -12,6 +12,7 @@
 #pragma GCC target("arch=armv8.2-a+dotprod")
 #include <arm_neon.h>
 
+#include "conv_driver.h"
 #include "dot_driver.h"
 #include "match_driver.h"
 #include "rerank_driver.h"
@@ -74,7 +75,8 @@ struct NeonFloat : FloatIsa<16> {
     static Lanes iota() { return Neon::iota(); }
 };
 
-const localmatch::Kernels kKernels = {match_unit<Neon>, match_unit<NeonFloat>, rerank_unit<Neon>, compare_unit<Neon>};
+const localmatch::Kernels kKernels = {match_unit<Neon>, match_unit<NeonFloat>, rerank_unit<Neon>, compare_unit<Neon>,
+                                       conv_unit<Neon>};
 
 }  // namespace
 

@@ -29,7 +29,7 @@ enum lm_isa { LM_ISA_GENERIC = 0, LM_ISA_NEON = 1, LM_ISA_AVX2 = 2, LM_ISA_AVX51
 LM_API int32_t lm_supports(int64_t isa);
 
 /* Changes whenever a signature does; Python refuses a library of another number. */
-enum { lm_abi_number = 4 };
+enum { lm_abi_number = 5 };
 LM_API int32_t lm_abi_version(void);
 
 /* null: copies `count` values. The template of a kernel: see CONTRIBUTING.md. */
@@ -104,6 +104,20 @@ LM_API int32_t lm_compare_maps(const int8_t *query, int64_t height, int64_t widt
                                const int8_t *reference, int64_t reference_height, int64_t reference_width,
                                const int32_t *affine, int64_t alignments, int64_t radius, int64_t isa, int64_t threads,
                                int32_t *score, int32_t *offset);
+
+/* convolve: a 3 x 3 convolution of bytes by bytes, edges padded with 0, scaled and clipped to bytes again. Defined in plain
+ * torch by localmatch/kernels/convolve.py.
+ *
+ *   input    [inputs / 4, height, width, 4]  channels in fours; a multiple of 4 of them
+ *   weights  [outputs, inputs, 3, 3]         outputs a multiple of 8
+ *   bias     [outputs]                       added to the sums
+ *   scale    [outputs]                       what sums are multiplied by; then rounded half to even
+ *   stride   1 or 2
+ *   output   [outputs / 4, ceil(height / stride), ceil(width / stride), 4]
+ */
+LM_API int32_t lm_convolve(const uint8_t *input, int64_t inputs, int64_t height, int64_t width, const int8_t *weights,
+                           int64_t outputs, const int32_t *bias, const float *scale, int64_t stride, int64_t isa,
+                           int64_t threads, uint8_t *output);
 
 /* local_zncc: zero-mean normalised cross-correlation of two aligned images in a window around each pixel. Defined in plain
  * torch by localmatch/kernels/zncc.py.

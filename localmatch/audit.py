@@ -15,7 +15,7 @@ from localmatch import verification
 from localmatch.alignments import AFFINE_INLIERS, choose_candidates, find_alignments
 from localmatch.bands import look_from_afar
 from localmatch.descriptor.encode import encode_query
-from localmatch.descriptor.network import DescriptorNet
+from localmatch.descriptor.quantised import QuantisedNet
 from localmatch.heatmap import smooth_evidence
 from localmatch.index.lists import Lists
 from localmatch.index.shard import Shard
@@ -62,7 +62,7 @@ class Searcher:
         read_levels: Reads references again.
     """
 
-    network: DescriptorNet
+    network: QuantisedNet
     shards: Sequence[Shard]
     background: Sequence[Lists]
     read_levels: ReadLevels

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from localmatch.descriptor.encode import QUANTISATION, dense_map, quantise
-from localmatch.descriptor.network import STRIDE, DescriptorNet
+from localmatch.descriptor.encode import QUANTISATION, quantise
+from localmatch.descriptor.network import STRIDE
+from localmatch.descriptor.quantised import QuantisedNet
 from localmatch.kernels import compare_maps
 from localmatch.kernels.compare import ONE
 from localmatch.records import Level, Mapping
@@ -52,7 +53,7 @@ class Comparison:
         reference: Pyramid of the reference.
     """
 
-    network: DescriptorNet
+    network: QuantisedNet
     view: View
     reference: list[Level]
 
@@ -65,7 +66,7 @@ class Comparison:
         """
         own = self.view.maps[level.index]
         warped, inside = warp(self.reference, level, mapping, AROUND * STRIDE)
-        other = quantise(dense_map(self.network, torch.from_numpy(warped)).permute(1, 2, 0))
+        other = quantise(self.network.dense_map(torch.from_numpy(warped)).permute(1, 2, 0))
         place = torch.tensor([[[ONE, 0, AROUND * ONE], [0, ONE, AROUND * ONE]]], dtype=torch.int32)
         best, _ = compare_maps(torch.from_numpy(own), torch.from_numpy(other), place, radius)
         start = STRIDE * AROUND

@@ -15,7 +15,8 @@ from scipy import ndimage
 
 from localmatch.bands import coarse, coarse_reference
 from localmatch.comparison import LOOK_FROM, Comparison
-from localmatch.descriptor.network import STRIDE, DescriptorNet
+from localmatch.descriptor.network import STRIDE
+from localmatch.descriptor.quantised import QuantisedNet
 from localmatch.flow import COARSE, FINE, find_flow, nearest_homography, same_pixels
 from localmatch.kernels import splat_evidence
 from localmatch.kernels.splat import PEAK, SUBPIXEL
@@ -64,13 +65,13 @@ UNKNOWN_REGISTER, UNKNOWN_CORRELATION = 0.7, 0.9
 """Share of exact register, and correlation, taken for a reference that cannot be read any more."""
 
 
-def screen(network: DescriptorNet, encoded: Encoded, reference: list[Level], alignment: Alignment) -> float:
+def screen(network: QuantisedNet, encoded: Encoded, reference: list[Level], alignment: Alignment) -> float:
     """A first look at an alignment, at its own box only; about 0 to 1."""
     return Comparison(network, view_of(encoded, alignment.box), reference).look(Mapping(alignment.affine))
 
 
 def verify(
-    network: DescriptorNet, encoded: Encoded, query: Structure, reference: list[Level], alignment: Alignment
+    network: QuantisedNet, encoded: Encoded, query: Structure, reference: list[Level], alignment: Alignment
 ) -> list[Verified]:
     """Refine an alignment, bend it where that helps, and compare every pixel where enough is in register."""
     view = view_of(encoded, _extent(network, encoded, reference, alignment))
@@ -153,7 +154,7 @@ def _share(registered: NDArray[np.float32], alike: NDArray[np.bool_]) -> float:
     return float((registered * alike).sum((1, 2)).max() / max(int(alike.sum()), 1))
 
 
-def _extent(network: DescriptorNet, encoded: Encoded, reference: list[Level], alignment: Alignment) -> Box:
+def _extent(network: QuantisedNet, encoded: Encoded, reference: list[Level], alignment: Alignment) -> Box:
     """The query box that an alignment may explain: what is alike at a coarse level and touches its own box."""
     view = view_of(encoded, (0, 0, *encoded.size))
     (level,) = view.finest(EXTENT_FROM, 1)

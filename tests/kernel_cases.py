@@ -13,6 +13,7 @@ from torch import Tensor
 from localmatch.kernels import (
     backends,
     compare_maps,
+    convolve,
     library,
     local_zncc,
     match_topk,
@@ -100,6 +101,16 @@ def compare_input(
     return int8(rng, size, size + 3, dimension), int8(rng, reference + 1, reference, dimension), affine, radius
 
 
+def convolve_input(seed: int, height: int, width: int, inputs: int, outputs: int, stride: int) -> tuple[object, ...]:
+    rng = np.random.default_rng(seed)
+    image = rng.integers(0, 256, (inputs // 4, height, width, 4)).astype(np.uint8)
+    weights = rng.integers(-128, 128, (outputs, inputs, 3, 3)).astype(np.int8)
+    bias = rng.integers(-20_000, 20_000, outputs).astype(np.int32)
+    # Powers of two, so that many results are halves.
+    scale = (2.0 ** -rng.integers(8, 14, outputs)).astype(np.float32)
+    return *map(torch.from_numpy, (image, weights, bias, scale)), stride
+
+
 def vote_input(seed: int, count: int, groups: int, peaks: int, spread: int = 3000) -> tuple[object, ...]:
     rng = np.random.default_rng(seed)
     columns = (
@@ -168,6 +179,13 @@ CASES = (
         ((0, 5, 1, 1, 64), (4, 0, 2, 1, 64), (1, 1, 1, 0, 4), (5, 9, 0, 1, 64), (7, 12, 3, 2, 64), (6, 8, 2, 1, 20),
          (11, 20, 2, 3, 128), (9, 14, 2, 1, 64), (8, 9, 1, 1, 128), (8, 9, 2, 2, 128), (6, 8, 2, 2, 32),
          (6, 8, 1, 3, 64)),
+    ),
+    Case(
+        convolve,
+        ("cpp",),
+        convolve_input,
+        ((0, 5, 4, 8, 1), (5, 0, 4, 8, 2), (1, 1, 4, 8, 1), (1, 1, 4, 8, 2), (3, 33, 8, 24, 1), (33, 65, 16, 8, 2),
+         (70, 50, 64, 64, 1), (67, 31, 24, 48, 2)),
     ),
     Case(
         vote_topk,

@@ -13,7 +13,6 @@ from localmatch.descriptor.encode import (
     QUANTISATION,
     TURNED,
     TURNED_FROM,
-    dense_map,
     encode_query,
     encode_reference,
 )
@@ -22,6 +21,7 @@ from localmatch.descriptor.train import Recipe, _floats, _Windows, info_nce, tra
 from localmatch.descriptor.weights import SHIPPED, load_descriptor, load_network
 from localmatch.errors import BackendError, WeightsError
 from localmatch.geometry import POSES, SQUARE, pose_frame, project
+from localmatch.patches import pyramid
 from localmatch.weights import save_weights
 
 
@@ -34,10 +34,20 @@ def rank1(network: DescriptorNet, folder: Path) -> float:
 
 
 def test_shipped_weights_are_trained(train_folder: Path) -> None:
-    trained = rank1(load_descriptor().network, train_folder)
+    trained = rank1(load_network()[0].eval(), train_folder)
     random = rank1(DescriptorNet().eval(), train_folder)
     assert trained > 0.6
     assert trained > random + 0.2
+
+
+def test_the_network_on_bytes_describes_as_the_one_that_was_trained() -> None:
+    trained, image = load_network()[0].eval(), pyramid(photo("coffee"))[1].gray
+    with torch.inference_mode():
+        found, expected = load_descriptor().network.dense_map(image), trained(image[None, None])[0]
+    assert found.shape == expected.shape
+    cosine = (found * expected).sum(0)
+    assert cosine.mean() > 0.998
+    assert (cosine > 0.99).float().mean() > 0.98
 
 
 def test_weights_under_2_mb() -> None:
@@ -49,7 +59,7 @@ def test_one_dense_pass_sees_only_the_receptive_field() -> None:
     image = torch.rand(120, 160)
     changed = image.clone()
     changed[:, 120:] = torch.rand(120, 40)
-    same = (dense_map(network, image) - dense_map(network, changed)).abs().amax((0, 1)) < 1e-3
+    same = (network.dense_map(image) - network.dense_map(changed)).abs().amax((0, 1)) < 1e-3
     assert same[: (120 - 30) // 4].all()
     assert not same[32:].any()
 

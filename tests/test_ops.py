@@ -15,6 +15,7 @@ from kernel_cases import (
     LIVE,
     Case,
     compare_input,
+    convolve_input,
     match_input,
     rerank_input,
     runs_input,
@@ -26,6 +27,7 @@ from kernel_cases import (
 from localmatch.errors import BackendError
 from localmatch.kernels import (
     compare_maps,
+    convolve,
     library,
     local_zncc,
     match_topk,
@@ -89,6 +91,16 @@ def _votes_in_python(offsets, query_patch, reference_patch, query_xy, reference_
     return scores, bins
 
 
+def test_the_definition_of_a_convolution_is_what_it_says() -> None:
+    image, weights, bias, scale, _ = convolve_input(3, 5, 6, 8, 8, 2)
+    found = convolve(image, weights, bias, scale, 2, backend="torch").numpy()
+    padded = np.pad(image.permute(0, 3, 1, 2).flatten(0, 1).numpy().astype(int), ((0, 0), (1, 1), (1, 1)))
+    for channel, y, x in np.ndindex(8, 3, 3):
+        window = padded[:, 2 * y : 2 * y + 3, 2 * x : 2 * x + 3]
+        value = (int((window * weights[channel].numpy()).sum()) + int(bias[channel])) * float(scale[channel])
+        assert found[channel // 4, y, x, channel % 4] == min(max(round(value), 0), 255)
+
+
 def test_a_repeated_texture_counts_each_reference_patch_once() -> None:
     n = 30
     zeros = torch.zeros(n, 2, dtype=torch.int32)
@@ -113,6 +125,7 @@ def spoiled(arguments: tuple[object, ...], position: int, value: object) -> tupl
 
 
 VOTES, SPLATS = vote_input(0, 20, 2, 1), splat_input(0, 1, 4, 9, 9)
+CONVOLVED = convolve_input(0, 3, 3, 8, 8, 1)
 MATCHED, RUNS = match_input(0, 3, 4, 1, 8), runs_input(0, 3, 2, 4, 9, 2, 8)
 REFUSED = {
     "match: dimension": lambda: match_topk(*match_input(0, 3, 4, 1, 6)),
@@ -124,6 +137,10 @@ REFUSED = {
     "rerank: a run that is not there": lambda: rerank_topk(*spoiled(RUNS, 1, RUNS[1] + 9)),
     "rerank: runs over the end": lambda: rerank_topk(*spoiled(RUNS, 4, RUNS[4] + 9)),
     "compare: affine": lambda: compare_maps(*spoiled(compare_input(0, 3, 3, 1, 1, 4), 2, torch.zeros(1, 3, 3).int())),
+    "convolve: outputs": lambda: convolve(*convolve_input(0, 3, 3, 4, 12, 1)),
+    "convolve: weights": lambda: convolve(*spoiled(CONVOLVED, 1, CONVOLVED[1][:, :4])),
+    "convolve: type": lambda: convolve(*spoiled(CONVOLVED, 0, CONVOLVED[0].int())),
+    "convolve: stride": lambda: convolve(*spoiled(CONVOLVED, 4, 3)),
     "vote: a column too short": lambda: vote_topk(*spoiled(VOTES, 1, VOTES[1][:-1])),
     "vote: level": lambda: vote_topk(*spoiled(VOTES, 5, VOTES[5] + LEVELS)),
     "vote: weight": lambda: vote_topk(*spoiled(VOTES, 6, VOTES[6] - 1000)),

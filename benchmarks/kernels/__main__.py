@@ -26,7 +26,7 @@ from benchmarks.environment import environment
 from benchmarks.kernels import ceilings
 from benchmarks.kernels.runner import run
 
-OPS = ("match", "rerank", "compare", "vote", "zncc", "splat")
+OPS = ("match", "rerank", "compare", "convolve", "vote", "zncc", "splat")
 console: Console = Console(stderr=True)
 
 

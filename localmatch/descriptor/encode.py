@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from localmatch.descriptor.network import DIMENSION, DescriptorNet, read_at
+from localmatch.descriptor.network import DIMENSION, read_at
+from localmatch.descriptor.quantised import QuantisedNet
 from localmatch.geometry import POSES, SQUARE, Affine, compose, invert, level_frame, pose_frame, project
 from localmatch.patches import QUERY_SPACING, REFERENCE_SPACING, find_patches, pyramid
 from localmatch.records import Encoded, Level
@@ -27,17 +28,17 @@ def quantise(descriptors: Tensor) -> NDArray[np.int8]:
 
 
 @torch.inference_mode()
-def encode_reference(network: DescriptorNet, image: NDArray[np.uint8], budget: int) -> Encoded:
+def encode_reference(network: QuantisedNet, image: NDArray[np.uint8], budget: int) -> Encoded:
     """Encode a reference image, (H, W, 3) uint8 RGB, as at most `budget` patches."""
     levels = pyramid(image)
     patches = find_patches(levels, REFERENCE_SPACING, budget)
-    rows = [_read(dense_map(network, level.gray), level, patches.xy[patches.level == level.index]) for level in levels]
+    rows = [_read(network.dense_map(level.gray), level, patches.xy[patches.level == level.index]) for level in levels]
     numbers = np.arange(len(patches), dtype=np.int32)
     return Encoded(_size(image), patches, _stack(rows), numbers, np.zeros(len(patches), np.int8), {}, ())
 
 
 @torch.inference_mode()
-def encode_query(network: DescriptorNet, image: NDArray[np.uint8], budget: int) -> Encoded:
+def encode_query(network: QuantisedNet, image: NDArray[np.uint8], budget: int) -> Encoded:
     """Encode a query image, (H, W, 3) uint8 RGB, as at most `budget` patches, each in several poses."""
     levels = pyramid(image)
     patches = find_patches(levels, QUERY_SPACING, budget)
@@ -48,7 +49,7 @@ def encode_query(network: DescriptorNet, image: NDArray[np.uint8], budget: int) 
         for level in levels if pose < TURNED else [one for one in levels if one.index >= TURNED_FROM]:
             number = np.flatnonzero(patches.level == level.index)
             posed = _in_pose(level, pose, frame)
-            dense = dense_map(network, posed.gray)
+            dense = network.dense_map(posed.gray)
             rows.append(_read(dense, posed, project(frame, patches.xy[number])))
             numbers.append(number.astype(np.int32))
             poses.append(np.full(len(number), pose, np.int8))
@@ -57,13 +58,6 @@ def encode_query(network: DescriptorNet, image: NDArray[np.uint8], budget: int) 
     return Encoded(
         _size(image), patches, _stack(rows), np.concatenate(numbers), np.concatenate(poses), maps, tuple(levels)
     )
-
-
-@torch.inference_mode()
-def dense_map(network: DescriptorNet, gray: Tensor) -> Tensor:
-    """The descriptor map of one level; (h, w) -> (64, ceil(h / 4), ceil(w / 4)) unit vectors."""
-    described: Tensor = network(gray[None, None])
-    return described[0]
 
 
 def _in_pose(level: Level, pose: int, frame: Affine) -> Level:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from localmatch.descriptor.network import DescriptorNet
-from localmatch.weights import fused, load_weights
+from localmatch.descriptor.quantised import QuantisedNet
+from localmatch.weights import load_weights
 
 SHIPPED = Path(__file__).with_name("localmatch-v2.safetensors")
 """The weights that come with the package."""
@@ -20,11 +21,11 @@ class Descriptor:
     """A network ready to run, with the identity that an index records.
 
     Attributes:
-        network: In evaluation mode, batch norms fused into the convolutions.
+        network: On bytes, in evaluation mode.
         digest: SHA-256 of the weight file, hex.
     """
 
-    network: DescriptorNet
+    network: QuantisedNet
     digest: str
 
 
@@ -32,8 +33,7 @@ def load_descriptor(path: Path | None = None) -> Descriptor:
     """Load descriptor weights to describe with, the shipped ones by default; raises as `load_weights`."""
     network, digest = load_network(path)
     network.eval().requires_grad_(False)
-    network.features = fused(network.features)
-    return Descriptor(network, digest)
+    return Descriptor(QuantisedNet(network), digest)
 
 
 def load_network(path: Path | None = None) -> tuple[DescriptorNet, str]:

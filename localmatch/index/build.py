@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localmatch.descriptor.encode import encode_reference
-from localmatch.descriptor.network import DescriptorNet
+from localmatch.descriptor.quantised import QuantisedNet
 from localmatch.errors import ImageError
 from localmatch.images import Skipped, Source, read
 from localmatch.index.shard import ShardBuilder
@@ -63,7 +63,7 @@ def _resolve(item: tuple[Source, Future[NDArray[np.uint8]]] | Skipped) -> tuple[
 def add_images(
     folder: Path,
     manifest: Manifest,
-    network: DescriptorNet,
+    network: QuantisedNet,
     sources: Iterable[Source | Skipped],
     shard_images: int,
     progress: Progress | None = None,

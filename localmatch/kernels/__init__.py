@@ -5,6 +5,7 @@ one; a named backend never falls back: it serves or raises `BackendError`.
 """
 
 from localmatch.kernels.compare import compare_maps
+from localmatch.kernels.convolve import convolve
 from localmatch.kernels.cost import Device, Estimate, estimate
 from localmatch.kernels.dispatch import Backend, backends
 from localmatch.kernels.match import Matches, match_topk
@@ -20,6 +21,7 @@ __all__ = [
     "Matches",
     "backends",
     "compare_maps",
+    "convolve",
     "estimate",
     "local_zncc",
     "match_topk",

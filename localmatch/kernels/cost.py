@@ -56,7 +56,8 @@ def estimate(op: str, shape: Mapping[str, int], device: Device, dtype: str = "in
         shape: Sizes by name: match_topk queries, rows, segments, dimension; rerank_topk queries, candidates (rows a
             query is compared with), dimension, k, of runs also runs (a query) and rows (of the table); compare_maps
             height, width, alignments, radius, dimension; vote_topk votes, groups, peaks; local_zncc height, width;
-            splat_evidence maps, patches, height, width, side (of the patches' windows, px).
+            convolve height, width, inputs, outputs, stride; splat_evidence maps, patches, height, width, side (of the
+            patches' windows, px).
         device: Its ceilings.
         dtype: Of the descriptors.
 
@@ -69,7 +70,7 @@ def estimate(op: str, shape: Mapping[str, int], device: Device, dtype: str = "in
         operations, size = _WORK[op](shape, 1 if dtype == "int8" else 4)
     except KeyError as missing:
         raise ValueError(f"{op} needs the size {missing}, got {', '.join(shape)}") from None
-    kind = dtype if op in ("match_topk", "rerank_topk", "compare_maps") else "int32"
+    kind = dtype if op in ("match_topk", "rerank_topk", "compare_maps", "convolve") else "int32"
     times = {"operations": operations / device.operations[kind], "bytes": size / device.bytes}
     bound = max(times, key=lambda name: times[name])
     return Estimate(times[bound], bound, operations, size)
@@ -97,6 +98,12 @@ def _compare(n: Mapping[str, int], item: int) -> Work:
     return 2.0 * looked * n["dimension"], 2 * cells * n["dimension"] * item + 8 * cells * n["alignments"]
 
 
+def _convolve(n: Mapping[str, int], _: int) -> Work:
+    pixels, results = n["height"] * n["width"], n["height"] * n["width"] / n["stride"] ** 2
+    weights = 9 * n["inputs"] * n["outputs"]
+    return 2.0 * results * weights, pixels * n["inputs"] + results * n["outputs"] + weights
+
+
 def _vote(n: Mapping[str, int], _: int) -> Work:
     # Eight bins a vote, each added to for the query's and the reference's side.
     return 16.0 * n["votes"], 40 * n["votes"] + 20 * n["groups"] * n["peaks"]
@@ -116,6 +123,7 @@ _WORK: dict[str, Callable[[Mapping[str, int], int], Work]] = {
     "match_topk": _match,
     "rerank_topk": _rerank,
     "compare_maps": _compare,
+    "convolve": _convolve,
     "vote_topk": _vote,
     "local_zncc": _zncc,
     "splat_evidence": _splat,

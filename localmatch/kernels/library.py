@@ -14,7 +14,7 @@ from torch import Tensor
 
 from localmatch.errors import BackendError
 
-ABI_VERSION = 4
+ABI_VERSION = 5
 """The version of csrc/localmatch.h that this file speaks."""
 
 ISAS = ("generic", "neon", "avx2", "avx512")

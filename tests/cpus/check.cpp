@@ -2,6 +2,7 @@
  * when a result differs. Run on emulated CPUs by run.sh: the library must not touch an instruction that they do not have.
  */
 #include <climits>
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <random>
@@ -134,6 +135,33 @@ void check_compare(int64_t isa, int64_t dimension) {
     }
 }
 
+void check_convolve(int64_t isa, int64_t stride) {
+    const int64_t inputs = 8, outputs = 24, height = 5, width = 37;
+    const int64_t down = (height + stride - 1) / stride, across = (width + stride - 1) / stride;
+    const auto raw = bytes(inputs * height * width), weights = bytes(outputs * inputs * 9);
+    const std::vector<uint8_t> image(raw.begin(), raw.end());
+    const std::vector<int32_t> bias(outputs, 5000);
+    const std::vector<float> scale(outputs, 1.0f / 512);
+    std::vector<uint8_t> found(outputs * down * across);
+    expect(lm_convolve(image.data(), inputs, height, width, weights.data(), outputs, bias.data(), scale.data(), stride, isa,
+                       2, found.data()) == LM_OK, "convolve", isa);
+    for (int64_t o = 0; o < outputs; ++o) {
+        for (int64_t y = 0; y < down; ++y) {
+            for (int64_t x = 0; x < across; ++x) {
+                int32_t sum = 5000;
+                for (int64_t i = 0; i < inputs * 9; ++i) {
+                    const int64_t c = i / 9, v = y * stride + i / 3 % 3 - 1, u = x * stride + i % 3 - 1;
+                    if (v < 0 || v >= height || u < 0 || u >= width) continue;
+                    sum += weights[o * inputs * 9 + i] * image[((c / 4 * height + v) * width + u) * 4 + c % 4];
+                }
+                const float value = std::nearbyint(static_cast<float>(sum) / 512);
+                const int32_t expected = value < 0 ? 0 : value > 255 ? 255 : static_cast<int32_t>(value);
+                expect(found[((o / 4 * down + y) * across + x) * 4 + o % 4] == expected, "convolve", isa);
+            }
+        }
+    }
+}
+
 /* Kernels that the compiler vectorises: that they run at all, and one value that is known. */
 void check_clones() {
     std::vector<uint8_t> image(40 * 30), inside(image.size(), 1);
@@ -159,6 +187,7 @@ int main() {
             check_compare(isa, dimension);
         }
         check_float(isa);
+        for (int64_t stride : {1, 2}) check_convolve(isa, stride);
         std::printf("instruction set %d: checked\n", static_cast<int>(isa));
     }
     check_clones();
