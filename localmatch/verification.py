@@ -47,8 +47,8 @@ LIKELY = 1.0
 """Mean log-odds of what looks alike, by the affine map, from which it is compared whatever its register."""
 
 UNLIKELY, LIKELIEST = -1.0, 90
-"""Where even the likeliest tenth of what looks alike, by the affine map, has lower log-odds, it is no copy, bent or not:
-large ones that were bent are likely where the map fits them. Of 57 alignments that show large bent copies of
+"""Where even the likeliest tenth of what looks alike, by the affine map, has lower log-odds, it is no copy, bent or
+not: large ones that were bent are likely where the map fits them. Of 57 alignments that show large bent copies of
 development the lowest has -0.6, with a mean of -2.2; of 246 others three of five have less than the first."""
 
 BENT = 0.6
