@@ -100,8 +100,8 @@ struct Avx2Float : FloatIsa<32> {
     static Lanes iota() { return Avx2::iota(); }
 };
 
-const localmatch::Kernels kKernels = {match_unit<Avx2>, match_unit<Avx2Float>, rerank_unit<Avx2>, compare_unit<Avx2>,
-                                       conv_unit<Avx2>};
+const localmatch::Kernels kKernels = {match_unit<Avx2>, match_unit<Avx2Float>, rerank_unit<Avx2>,
+                                       compare_unit<Avx2>, conv_unit<Avx2>};
 
 }  // namespace
 

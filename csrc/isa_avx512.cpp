@@ -120,8 +120,8 @@ struct Avx512Float : FloatIsa<64> {
     static Lanes iota() { return Avx512::iota(); }
 };
 
-const localmatch::Kernels kKernels = {match_unit<Avx512>, match_unit<Avx512Float>, rerank_unit<Avx512>, compare_unit<Avx512>,
-                                       conv_unit<Avx512>};
+const localmatch::Kernels kKernels = {match_unit<Avx512>, match_unit<Avx512Float>, rerank_unit<Avx512>,
+                                       compare_unit<Avx512>, conv_unit<Avx512>};
 
 }  // namespace
 

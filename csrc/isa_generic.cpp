@@ -63,8 +63,8 @@ struct GenericFloat : FloatIsa<16> {
     static Lanes iota() { return Generic::iota(); }
 };
 
-const localmatch::Kernels kKernels = {match_unit<Generic>, match_unit<GenericFloat>, rerank_unit<Generic>, compare_unit<Generic>,
-                                       conv_unit<Generic>};
+const localmatch::Kernels kKernels = {match_unit<Generic>, match_unit<GenericFloat>, rerank_unit<Generic>,
+                                       compare_unit<Generic>, conv_unit<Generic>};
 
 }  // namespace
 

@@ -75,8 +75,8 @@ struct NeonFloat : FloatIsa<16> {
     static Lanes iota() { return Neon::iota(); }
 };
 
-const localmatch::Kernels kKernels = {match_unit<Neon>, match_unit<NeonFloat>, rerank_unit<Neon>, compare_unit<Neon>,
-                                       conv_unit<Neon>};
+const localmatch::Kernels kKernels = {match_unit<Neon>, match_unit<NeonFloat>, rerank_unit<Neon>,
+                                       compare_unit<Neon>, conv_unit<Neon>};
 
 }  // namespace
 

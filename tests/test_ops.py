@@ -137,6 +137,7 @@ REFUSED = {
     "rerank: a run that is not there": lambda: rerank_topk(*spoiled(RUNS, 1, RUNS[1] + 9)),
     "rerank: runs over the end": lambda: rerank_topk(*spoiled(RUNS, 4, RUNS[4] + 9)),
     "compare: affine": lambda: compare_maps(*spoiled(compare_input(0, 3, 3, 1, 1, 4), 2, torch.zeros(1, 3, 3).int())),
+    "convolve: one dimension": lambda: convolve(*spoiled(CONVOLVED, 0, CONVOLVED[0].flatten())),
     "convolve: outputs": lambda: convolve(*convolve_input(0, 3, 3, 4, 12, 1)),
     "convolve: weights": lambda: convolve(*spoiled(CONVOLVED, 1, CONVOLVED[1][:, :4])),
     "convolve: type": lambda: convolve(*spoiled(CONVOLVED, 0, CONVOLVED[0].int())),

@@ -48,11 +48,9 @@ def convolve(
         BackendError: The named backend cannot serve.
     """
     shapes = tuple(map(tuple, (image.shape, weights.shape, bias.shape, scale.shape)))
-    inputs, outputs = BLOCK * image.shape[0], weights.shape[0]
-    fits = (
-        image.ndim == 4 and image.shape[3] == BLOCK and 0 < inputs <= MOST_INPUTS and outputs and not outputs % OUTPUTS
-    )
-    if not fits or shapes[1:] != ((outputs, inputs, 3, 3), (outputs,), (outputs,)):
+    blocks, outputs = (one.shape[0] if one.ndim == 4 else 0 for one in (image, weights))
+    expected = ((blocks, *image.shape[1:3], BLOCK), (outputs, BLOCK * blocks, 3, 3), (outputs,), (outputs,))
+    if shapes != expected or not 0 < BLOCK * blocks <= MOST_INPUTS or not outputs or outputs % OUTPUTS:
         raise ValueError(f"expected (C / 4, h, w, 4), (O, C, 3, 3), (O,), (O,), O a multiple of 8, got {shapes}")
     types = (image.dtype, weights.dtype, bias.dtype, scale.dtype)
     if types != (torch.uint8, torch.int8, torch.int32, torch.float32):
@@ -91,12 +89,10 @@ def on_torch(image: Tensor, weights: Tensor, bias: Tensor, scale: Tensor, stride
 def on_cpp(image: Tensor, weights: Tensor, bias: Tensor, scale: Tensor, stride: int) -> Tensor:
     """The C++ form: csrc/convolve.cpp; arguments as in `convolve`, contiguous."""
     result = _empty(image, weights, bias, scale, stride)
-    inputs, height, width = weights.shape[1], *image.shape[1:3]
+    outputs, inputs = weights.shape[:2]
     threads = library.thread_count()
-    sizes = (stride, library.isa(), threads)
-    library.call(
-        "cpp", "convolve", image, inputs, height, width, weights, weights.shape[0], bias, scale, *sizes, result
-    )
+    arguments = (image, inputs, *image.shape[1:3], weights, outputs, bias, scale, stride, library.isa(), threads)
+    library.call("cpp", "convolve", *arguments, result)
     return result
 
 
