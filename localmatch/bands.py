@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from localmatch.geometry import Affine
+from localmatch.geometry import Affine, box_around
 from localmatch.records import Level, Mapping
 from localmatch.views import View
 from localmatch.warping import warp
@@ -58,10 +58,8 @@ def band_correlation(own: NDArray[np.float32], other: NDArray[np.float32], area:
     Returns:
         In [-1, 1]; 0 where an image is flat, None where the area is too small to tell.
     """
-    rows, columns = np.flatnonzero(area.any(1)), np.flatnonzero(area.any(0))
-    if not len(rows):
-        return None
-    box = np.s_[rows[0] : rows[-1] + 1 : STEP, columns[0] : columns[-1] + 1 : STEP]
+    rows, columns = box_around(area)
+    box = np.s_[rows.start : rows.stop : STEP, columns.start : columns.stop : STEP]
     within = np.pad(area[box], 1).astype(np.uint8)
     side = 2 * EDGE + 1
     core = cv2.erode(within, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))[1:-1, 1:-1] > 0

@@ -21,6 +21,14 @@ def project(affine: Affine, xy: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.asarray(xy @ affine[:, :2].T + affine[:, 2], np.float64)
 
 
+def box_around(mask: NDArray[np.generic], by: int = 0) -> tuple[slice, slice]:
+    """Rows and columns of what is not 0 in a mask (H, W), and so many more on each side; none where all is 0."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
+        return slice(0, 0), slice(0, 0)
+    return slice(max(rows[0] - by, 0), rows[-1] + 1 + by), slice(max(columns[0] - by, 0), columns[-1] + 1 + by)
+
+
 def scale_of(affine: Affine) -> float:
     """Target pixels per source pixel."""
     return float(np.sqrt(abs(np.linalg.det(affine[:, :2]))))

@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localmatch.bands import band_correlation
+from localmatch.geometry import box_around
 from localmatch.matching import COHORT
 from localmatch.neighbours import STANDS_OUT
 from localmatch.records import Box, Candidate, Structure, Verified
@@ -174,13 +175,9 @@ def _means(values: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray
 
 def _without_corners(evidence: NDArray[np.float32], count: int) -> float:
     """Sum of the evidence (H, W) without its strongest corners, see `FREE_CORNERS`."""
-    rows, columns = np.flatnonzero(evidence.any(1)), np.flatnonzero(evidence.any(0))
-    if not len(rows):
-        return 0.0
     # With as much empty space around it as the window reaches, a corner is where it would be in the whole image.
-    top, left = max(rows[0] - 2 * CORNER_RADIUS, 0), max(columns[0] - 2 * CORNER_RADIUS, 0)
-    rest = evidence[top : rows[-1] + 1 + 2 * CORNER_RADIUS, left : columns[-1] + 1 + 2 * CORNER_RADIUS].copy()
-    for _ in range(count):
+    rest = evidence[box_around(evidence, 2 * CORNER_RADIUS)].copy()
+    for _ in range(count if rest.size else 0):
         _, _, _, (x, y) = cv2.minMaxLoc(cv2.GaussianBlur(rest, (0, 0), CORNER_RADIUS / 3))
         cv2.circle(rest, (x, y), CORNER_RADIUS, 0, -1)
     return float(rest.sum())

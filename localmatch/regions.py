@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.special import expit
 
-from localmatch.geometry import Affine, project
+from localmatch.geometry import Affine, box_around, project
 from localmatch.heatmap import smooth_evidence
 from localmatch.judge import score_of
 from localmatch.records import Box, Candidate, Structure, Verified
@@ -128,8 +128,8 @@ def keep_strongest(parts: list[Part]) -> list[tuple[Part, list[int]]]:
 
 def boxes(mask: NDArray[np.bool_], affine: Affine, reference_size: tuple[int, int]) -> tuple[Box, Box]:
     """Bounding boxes of a mask on the query, and of its image on the reference (clipped to it)."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    query = float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+    rows, columns = box_around(mask)
+    query = float(columns.start), float(rows.start), float(columns.stop), float(rows.stop)
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     outline = project(affine, np.concatenate(contours).reshape(-1, 2) + 0.5)
     low, high = outline.min(0).clip(0, reference_size), outline.max(0).clip(0, reference_size)

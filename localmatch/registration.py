@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from localmatch.geometry import Affine, compose, invert, level_frame
+from localmatch.geometry import Affine, box_around, compose, invert, level_frame
 from localmatch.kernels import local_zncc
 from localmatch.kernels.zncc import ONE
 from localmatch.records import Level, Mapping
@@ -112,9 +112,7 @@ def maximise_correlation(view: View, reference: list[Level], affine: Affine, mas
     )
     if chosen.sum() < ECC_PIXELS:
         return None
-    rows, columns = np.flatnonzero(chosen.any(1)), np.flatnonzero(chosen.any(0))
-    top, left = max(rows[0] - ECC_AROUND, 0), max(columns[0] - ECC_AROUND, 0)
-    box = np.s_[top : rows[-1] + 1 + ECC_AROUND, left : columns[-1] + 1 + ECC_AROUND]
+    box = box_around(chosen, ECC_AROUND)
     own, other, chosen = normalised(level.gray.numpy())[box], normalised(warped)[box], chosen[box]
     if _correlation(own[chosen > 0], other[chosen > 0]) < ECC_START:
         return None
@@ -124,7 +122,7 @@ def maximise_correlation(view: View, reference: list[Level], affine: Affine, mas
         _, step = cv2.findTransformECC(own, other, start, cv2.MOTION_AFFINE, criteria, chosen, 3)
     except cv2.error:  # OpenCV raises when the correlation does not rise
         return None
-    frame = level_frame(level, left, top)
+    frame = level_frame(level, box[1].start, box[0].start)
     moved = compose(frame, compose(step.astype(np.float64), invert(frame)))
     return compose(affine, moved) if np.abs(moved[:, :2] - np.eye(2)).max() < ECC_MAX_CHANGE else None
 

@@ -26,9 +26,9 @@ def cases(small: bool) -> Iterator[Case]:
         channels = image.permute(0, 3, 1, 2).flatten(0, 1)[None].float()
         last = channels.contiguous(memory_format=torch.channels_last)
         forms = {
-            "eager: float32": _planes,
-            "eager: float32, channels last": _last,
-            "compiled: float32": torch.compile(_planes),
+            "eager: float32": partial(_floats, image=4),
+            "eager: float32, channels last": partial(_floats, image=5),
+            "compiled: float32": partial(torch.compile(_floats), image=4),
         }
         yield Case(
             "convolve",
@@ -46,12 +46,8 @@ def _ours(image: Tensor, weights: Tensor, bias: Tensor, scale: Tensor, *_: Tenso
     return convolve(image, weights, bias, scale, stride, backend=backend)
 
 
-def _planes(*arguments: Tensor, stride: int) -> Tensor:
-    return functional.conv2d(arguments[4], arguments[6], stride=stride, padding=1).relu_()
-
-
-def _last(*arguments: Tensor, stride: int) -> Tensor:
-    return functional.conv2d(arguments[5], arguments[6], stride=stride, padding=1).relu_()
+def _floats(*arguments: Tensor, image: int, stride: int) -> Tensor:
+    return functional.conv2d(arguments[image], arguments[-1], stride=stride, padding=1).relu_()
 
 
 def _same(own: Tensor, other: Tensor) -> bool:
