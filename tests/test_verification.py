@@ -1,13 +1,10 @@
 """What is compared, where, and what counts as distinct."""
 
-from contextlib import nullcontext
-
 import cv2
 import numpy as np
 import pytest
 from helpers import bent, encoded, noisy, photo
 
-from benchmarks.pair_windows import _everything_compared
 from localmatch import verification
 from localmatch.descriptor.network import LocalContrastNorm
 from localmatch.descriptor.weights import load_descriptor
@@ -100,15 +97,12 @@ def test_a_warp_tells_where_there_is_no_reference(shift: float) -> None:
     assert (inside == ((columns + shift >= 0) & (columns + shift < len(columns)))[None]).all()
 
 
-@pytest.mark.parametrize(
-    ("odds", "maps", "context"), [(-2.0, 0, nullcontext), (3.0, 1, nullcontext), (-2.0, 1, _everything_compared)]
-)
-def test_what_the_pair_network_takes_for_a_second_photograph_is_not_compared_but_for_its_training(
-    odds: float, maps: int, context, monkeypatch: pytest.MonkeyPatch
-) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize(("odds", "maps"), [(-2.0, 0), (3.0, 1)])
+def test_what_the_pair_network_takes_for_a_second_photograph_is_not_compared(
+    odds: float, maps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     image = photo("coffee")
     query, alignment = encoded(image), Alignment(0, np.eye(2, 3), 900, np.arange(20), (200, 150, 400, 300))
     monkeypatch.setattr(verification, "copy_odds", lambda view, *_: np.full(view.size[::-1], odds, np.float32))
-    with context():
-        found = verify(load_descriptor().network, query, query_structure(query), pyramid(image), alignment)
+    found = verify(load_descriptor().network, query, query_structure(query), pyramid(image), alignment)
     assert len(found) == maps
