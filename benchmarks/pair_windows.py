@@ -145,7 +145,7 @@ def _aligned(searcher: audit.Searcher, image: Pixels) -> list[tuple[int, Mapping
 
 
 def _everything_compared() -> AbstractContextManager[Any]:
-    """While this context lasts, no alignment is dropped because the shipped pair network thinks little of it."""
+    """While this context lasts, alignments are dropped only where the shipped pair network is sure of the opposite."""
     return mock.patch.object(verification, "LIKELY", -np.inf)
 
 
