@@ -149,9 +149,11 @@ def on_triton(query: Tensor, reference: Tensor, offsets: Tensor, second: bool, m
     """The Triton form: kernels/triton/match.py; arguments as in `match_topk`, contiguous."""
     from localmatch.kernels.triton.match import best_rows
 
-    best, row, runner_up, _ = _empty(query, reference, offsets, second, False)
+    best, row, runner_up, of_row = _empty(query, reference, offsets, second, False)
     packed = offsets.new_full((len(reference) if mutual else 0,), torch.iinfo(torch.int64).min)
     best_rows(query, reference, offsets, best, row, runner_up, packed)
+    if not mutual:
+        return best, row, runner_up, of_row
     # Score in the upper half; in the lower one the query, counted from above so that the lowest of equal ones wins.
     nothing = packed == torch.iinfo(torch.int64).min
     return best, row, runner_up, torch.where(nothing, -1, 0xFFFFFFFF - (packed & 0xFFFFFFFF)).int()
