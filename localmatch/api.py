@@ -15,7 +15,7 @@ from localmatch.descriptor.weights import load_descriptor
 from localmatch.errors import ImageError, IncompatibleIndexError, IndexError_
 from localmatch.images import Skipped, Source, expand, read
 from localmatch.index.build import SHARD_IMAGES, Progress, add_images
-from localmatch.index.shard import Shard
+from localmatch.index.shard import MAX_IMAGES, Shard
 from localmatch.index.store import Manifest, read_manifest, write_manifest, writing
 from localmatch.index.upkeep import compactions, without
 from localmatch.patches import pyramid
@@ -79,6 +79,7 @@ class Index:
 
         Raises:
             IndexError_: `path` is a finished index or another folder that is not empty.
+            ValueError: No shard has so many images.
         """
         folder = Path(path)
         descriptor = load_descriptor(None if weights is None else Path(weights))
@@ -245,6 +246,8 @@ class Index:
         return Searcher(self._descriptor.network, self._shards, background, self._read_levels)
 
     def _add(self, inputs: Sequence[PathLike], shard_images: int, progress: Progress | None, complete: bool) -> None:
+        if not 1 <= shard_images <= MAX_IMAGES:
+            raise ValueError(f"expected 1 to {MAX_IMAGES} images a shard, got {shard_images}")
         with writing(self.folder):
             manifest = read_manifest(self.folder)
             known = set(self.names())

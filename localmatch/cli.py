@@ -15,6 +15,7 @@ from localmatch.api import REFERENCE_BUDGET, Index
 from localmatch.console import bar_of_work, console, progress, tell_index, tell_report
 from localmatch.errors import LocalmatchError
 from localmatch.images import printable
+from localmatch.index.shard import MAX_IMAGES
 from localmatch.kernels import backends as list_backends
 
 FAILED, FLAGGED = 1, 3
@@ -45,7 +46,7 @@ def index_build(
         int, typer.Option(min=50, help="Patches an image: more find smaller regions.")
     ] = REFERENCE_BUDGET,
     shard_images: Annotated[
-        int, typer.Option(min=1, help="Images a shard: bounds memory and what a kill loses.")
+        int, typer.Option(min=1, max=MAX_IMAGES, help="Images a shard: bounds memory and what a kill loses.")
     ] = 2048,
     weights: Weights = None,
     as_json: Json = False,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from localmatch.descriptor.encode import TURNED
 from localmatch.geometry import POSES
-from localmatch.index.shard import SUBPIXEL, Shard
+from localmatch.index.shard import Shard
 from localmatch.kernels import match_topk
 from localmatch.neighbours import ALIKE, STANDS_OUT, InBackground, collect, evidence_of
 from localmatch.records import Encoded, Neighbours, Peaks
@@ -81,8 +81,7 @@ def _table(
     for shard in shards:
         if number < shard.part.images:
             place = shard.places_of(number)
-            xy = (shard.places.xy[place] / SUBPIXEL).astype(np.float32)
-            return place + first_place, xy, shard.places.level[place], shard.descriptors_at(place)
+            return place + first_place, shard.places.xy[place], shard.places.level[place], shard.descriptors_at(place)
         number -= shard.part.images
         first_place += shard.part.places
     raise IndexError(f"no reference {number}")

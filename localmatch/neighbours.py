@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from localmatch.descriptor.encode import QUANTISATION
 from localmatch.index.lists import Lists
-from localmatch.index.shard import SUBPIXEL, Shard
+from localmatch.index.shard import Shard
 from localmatch.records import Encoded, Neighbours
 
 NEIGHBOURS, PROBES = 16, 32
@@ -129,9 +129,8 @@ def _expand(
     place = np.arange(len(pair)) - np.repeat(np.cumsum(length) - length, length) + start[pair]
     left = shard.alive[places.image[place]]
     pair, place = pair[left], place[left]
-    xy = (places.xy[place] / SUBPIXEL).astype(np.float32)
     image = places.image[place] + np.int32(first_image)
-    return query[pair], image, place + first_place, xy, places.level[place], evidence[pair]
+    return query[pair], image, place + first_place, places.xy[place], places.level[place], evidence[pair]
 
 
 def collect(encoded: Encoded, columns: Sequence[tuple[NDArray[Any], ...]]) -> Neighbours:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch.nn import functional
 
 from localmatch.records import Level, Patches
@@ -56,12 +56,17 @@ def pyramid(image: NDArray[np.uint8]) -> list[Level]:
     levels: list[Level] = []
     index = round(2 * np.log2(FINEST_SCALE))
     while True:
-        h, w = round(height / 2 ** (index / 2)), round(width / 2 ** (index / 2))
+        w, h = map(int, on_level((width, height), index))
         if min(h, w) < MIN_SHORT_SIDE:
             return levels
         if h * w <= MAX_LEVEL_PIXELS:
             levels.append(Level(index, (width / w, height / h), torch.from_numpy(_resized(gray, h, w))))
         index += 1
+
+
+def on_level(sides: ArrayLike, level: ArrayLike) -> NDArray[np.float64]:
+    """Whole level pixels that sides of images, in pixels, have on levels; shapes broadcast."""
+    return np.round(np.asarray(sides) / 2.0 ** (np.asarray(level) / 2))
 
 
 def _resized(gray: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:

@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import TRAIN, photo, save
+from safetensors.numpy import load_file, save_file
 
 import localmatch as lm
 from localmatch.errors import CorruptIndexError, IncompatibleIndexError, IndexError_
 from localmatch.index.graph import Graph, GraphBuilder, check_graph
 from localmatch.index.lists import Lists, write_lists
-from localmatch.index.store import read_manifest
+from localmatch.index.store import file_digest, read_manifest
 
 
 def names(index: lm.Index) -> list[str]:
@@ -227,6 +228,28 @@ HOSTILE = {
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_hostile_manifests_are_refused(kind: str, copied_index: Path) -> None:
     forge(copied_index, HOSTILE[kind])
+    with pytest.raises(CorruptIndexError, match=str(copied_index)):
+        lm.Index.open(copied_index)
+
+
+DAMAGED_PLACES = {
+    "more places than there are": lambda a: a["count"].__setitem__(0, 60),
+    "a place of no image": lambda a: a["image"].__setitem__(-1, len(TRAIN)),
+    "a pixel beyond the image": lambda a: a["pixel"].__setitem__((0, 1), 65535),
+    "a level that no image has": lambda a: a["level"].__setitem__(0, 100),
+    "positions of another type": lambda a: a.update(pixel=a["pixel"].astype(np.int32)),
+    "no counts": lambda a: a.pop("count"),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGED_PLACES)
+def test_hostile_places_are_refused(kind: str, copied_index: Path) -> None:
+    path = next(copied_index.glob("shards/*/patches.safetensors"))
+    arrays = load_file(path)
+    DAMAGED_PLACES[kind](arrays)
+    save_file(arrays, path)
+    record = [path.stat().st_size, file_digest(path)]
+    forge(copied_index, lambda r: r["shards"][0]["files"].update({path.name: record}))
     with pytest.raises(CorruptIndexError, match=str(copied_index)):
         lm.Index.open(copied_index)
 

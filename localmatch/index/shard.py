@@ -14,13 +14,17 @@ from safetensors.numpy import load_file, save_file
 from localmatch.errors import CorruptIndexError
 from localmatch.index.lists import Lists, files, write_lists
 from localmatch.index.store import Part, check_files, file_table, new_part
+from localmatch.patches import on_level
 from localmatch.records import Encoded
 
 MAX_PLACES = 64
-"""Places kept of a patch that occurs more often; its count goes on."""
+"""Places kept of a patch that occurs more often."""
 
-SUBPIXEL = 16
-"""Patch positions are stored in 1/16 px."""
+MAX_IMAGES = 1 << 16
+"""Images of a shard are numbered in 16 bits."""
+
+MAX_LEVEL = 40
+"""No image has a coarser level, or as fine a one above its pixels."""
 
 
 @dataclass(frozen=True)
@@ -29,17 +33,17 @@ class Places:
 
     Attributes:
         offsets: (V + 1,) int64; row v occurs at places offsets[v] to offsets[v + 1].
-        count: (V,) int64 occurrences, those beyond `MAX_PLACES` included.
-        image: (P,) int32 number of the image within the shard.
-        xy: (P, 2) int32 in 1/16 px.
+        image: (P,) uint16 number of the image within the shard.
+        pixel: (P, 2) uint16 level pixel, x and y, that is the centre.
         level: (P,) int8.
+        xy: (P, 2) float32 centre in image pixels.
     """
 
     offsets: NDArray[np.int64]
-    count: NDArray[np.int64]
-    image: NDArray[np.int32]
-    xy: NDArray[np.int32]
+    image: NDArray[np.uint16]
+    pixel: NDArray[np.uint16]
     level: NDArray[np.int8]
+    xy: NDArray[np.float32]
 
 
 class ShardBuilder:
@@ -50,25 +54,27 @@ class ShardBuilder:
         self._descriptors: list[NDArray[np.int8]] = []
         self._code: dict[bytes, int] = {}
         self._count: list[int] = []
-        self._places: list[tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32], NDArray[np.int8]]] = []
+        self._places: list[tuple[NDArray[np.int64], NDArray[np.uint16], NDArray[np.uint16], NDArray[np.int8]]] = []
 
     def add(self, name: str, encoded: Encoded) -> None:
         """Add one image."""
-        image = len(self.images)
+        number = len(self.images)
         width, height = encoded.size
         # JSON escapes what a file name holds beyond UTF-8 (surrogates), and gives it back.
         self.images.append({"name": name, "width": width, "height": height})
-        xy = np.round(encoded.patches.xy * SUBPIXEL).astype(np.int32)
-        self.add_patches(np.full(len(xy), image, np.int32), xy, encoded.patches.level, encoded.descriptors)
+        patches = encoded.patches
+        pixel = (patches.xy / _scale(np.array([encoded.size]), patches.level)).astype(np.uint16)
+        image = np.full(len(patches), number, np.uint16)
+        self.add_patches(image, pixel, patches.level, encoded.descriptors)
 
     def add_patches(
         self,
-        image: NDArray[np.int32],
-        xy: NDArray[np.int32],
+        image: NDArray[np.uint16],
+        pixel: NDArray[np.uint16],
         level: NDArray[np.int8],
         descriptors: NDArray[np.int8],
     ) -> None:
-        """Add places with their descriptors."""
+        """Add places, as in `Places`, with their descriptors."""
         codes = np.empty(len(descriptors), np.int64)
         keep = np.ones(len(descriptors), bool)
         new = []
@@ -79,25 +85,23 @@ class ShardBuilder:
                 new.append(row)
             codes[row] = code
             keep[row] = self._count[code] < MAX_PLACES
-            self._count[code] += 1
+            self._count[code] += int(keep[row])
         self._descriptors.append(descriptors[new])
-        self._places.append((codes[keep], image[keep], xy[keep], level[keep]))
+        self._places.append((codes[keep], image[keep], pixel[keep], level[keep]))
 
     def write(self, folder: Path) -> Part:
         """Write the shard below an index folder; the caller lists it in the manifest."""
-        empty = (np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros((0, 2), np.int32), np.zeros(0, np.int8))
-        code, image, xy, level = (np.concatenate(column) for column in zip(empty, *self._places, strict=True))
+        empty = (np.zeros(0, np.int64), np.zeros(0, np.uint16), np.zeros((0, 2), np.uint16), np.zeros(0, np.int8))
+        code, image, pixel, level = (np.concatenate(column) for column in zip(empty, *self._places, strict=True))
         with new_part(folder, "shards", "shard") as path:
             rows = write_lists(path, "descriptors", self._descriptors)
             row = np.empty(len(rows), np.int64)
             row[rows] = np.arange(len(rows))
-            place_row = row[code]
-            order = np.argsort(place_row, kind="stable")
+            order = np.argsort(row[code], kind="stable")
             arrays = {
-                "offsets": np.searchsorted(place_row[order], np.arange(len(rows) + 1)).astype(np.int64),
-                "count": np.asarray(self._count, np.int64)[rows],
+                "count": np.asarray(self._count, np.uint8)[rows],
                 "image": image[order],
-                "xy": xy[order],
+                "pixel": pixel[order],
                 "level": level[order],
             }
             save_file(
@@ -121,7 +125,7 @@ class Shard:
         check_files(self.path, part, {*files("descriptors"), "patches.safetensors", "images.json"})
         try:
             self.images = _parse_images(self.path / "images.json", part.images)
-            self.places = _parse_places(self.path / "patches.safetensors", part)
+            self.places = _parse_places(self.path / "patches.safetensors", part, self.images)
         except (OSError, ValueError, KeyError, TypeError, IndexError, SafetensorError, RecursionError) as error:
             raise CorruptIndexError(f"{self.path}: {error}. Restore the shard or rebuild the index.") from error
         self.lists = Lists(self.path, "descriptors", part.descriptors[0])
@@ -143,11 +147,11 @@ class Shard:
         """A builder with what is left after removals, ready to be written."""
         builder = ShardBuilder()
         builder.images = [image for image, alive in zip(self.images, self.alive, strict=True) if alive]
-        number = np.cumsum(self.alive).astype(np.int32) - 1
+        number = (np.cumsum(self.alive) - 1).astype(np.uint16)
         left = self.alive[self.places.image]
         builder.add_patches(
             number[self.places.image[left]],
-            self.places.xy[left],
+            self.places.pixel[left],
             self.places.level[left],
             self.descriptors_at(np.flatnonzero(left)),
         )
@@ -164,24 +168,29 @@ def _parse_images(path: Path, count: int) -> list[dict[str, str | int]]:
     return images
 
 
-def _parse_places(path: Path, part: Part) -> Places:
+def _parse_places(path: Path, part: Part, images: list[dict[str, str | int]]) -> Places:
     arrays = load_file(path)
-    descriptors, places = part.descriptors[0], part.places
     shapes = {
-        "offsets": ((descriptors + 1,), np.int64),
-        "count": ((descriptors,), np.int64),
-        "image": ((places,), np.int32),
-        "xy": ((places, 2), np.int32),
-        "level": ((places,), np.int8),
+        "count": ((part.descriptors[0],), np.uint8),
+        "image": ((part.places,), np.uint16),
+        "pixel": ((part.places, 2), np.uint16),
+        "level": ((part.places,), np.int8),
     }
     for name, (shape, kind) in shapes.items():
         if arrays[name].shape != shape or arrays[name].dtype != kind:
             raise ValueError(f"{name} is {arrays[name].shape} {arrays[name].dtype}, expected {shape} {kind.__name__}")
-    offsets, image = arrays["offsets"], arrays["image"]
-    if offsets[0] != 0 or offsets[-1] != places or (np.diff(offsets) < 0).any():
-        raise ValueError("offsets do not rise from 0 to the number of places")
-    if places and (image.min() < 0 or image.max() >= part.images or np.abs(arrays["level"]).max() > 40):
+    count, image, pixel, level = (arrays[name] for name in shapes)
+    offsets = np.r_[0, count.cumsum(dtype=np.int64)]
+    if offsets[-1] != part.places:
+        raise ValueError(f"rows with {offsets[-1]} places, expected {part.places}")
+    if (image >= part.images).any() or (np.abs(level) > MAX_LEVEL).any():
         raise ValueError("a place out of range")
-    if places and (arrays["xy"].min() < 0 or arrays["xy"].max() >= 1 << 22):
+    size = np.array([[one["width"], one["height"]] for one in images], np.int64).reshape(-1, 2)[image]
+    if (pixel >= on_level(size, level[:, None])).any():
         raise ValueError("a position out of range")
-    return Places(**{name: arrays[name] for name in shapes})
+    return Places(offsets, image, pixel, level, ((pixel + 0.5) * _scale(size, level)).astype(np.float32))
+
+
+def _scale(size: NDArray[np.int64], level: NDArray[np.int8]) -> NDArray[np.float64]:
+    """(N, 2) image pixels per level pixel, of images of (width, height) that broadcast to (N, 2), on N levels."""
+    return np.asarray(size / on_level(size, level[:, None]), np.float64)

@@ -26,7 +26,7 @@ from typing import Any
 from localmatch.errors import CorruptIndexError, IncompatibleIndexError, IndexError_
 from localmatch.files import replacing
 
-FORMAT = 2
+FORMAT = 3
 """Version of the layout; another one is refused."""
 
 _PART_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
