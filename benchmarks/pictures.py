@@ -82,10 +82,16 @@ def shows_something(piece: Pixels, mask: NDArray[np.bool_]) -> bool:
     variance = cv2.sqrBoxFilter(gray, -1, (16, 16)) - cv2.boxFilter(gray, -1, (16, 16)) ** 2
     if (variance[mask] > (5 / 255) ** 2).mean() <= 0.25:
         return False
+    return count_corners(piece, mask) >= CORNERS
+
+
+def count_corners(image: Pixels, mask: NDArray[np.bool_]) -> int:
+    """How many corners of some contrast an image has within a mask; what lies along an edge is none."""
+    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
     larger, response = cv2.split(cv2.cornerEigenValsAndVecs(gray, 5, ksize=3))[:2]
     highest = cv2.dilate(response, np.ones((CORNER_SPACING, CORNER_SPACING), np.uint8))
     corner = (response == highest) & (response > _least_response()) & (larger < EDGE_RATIO * response)
-    return int((corner & mask).sum()) >= CORNERS
+    return int((corner & mask).sum())
 
 
 @cache

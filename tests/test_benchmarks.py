@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.pictures import shows_something, shows_the_same
-from benchmarks.regions.measures import false_alarms, threshold
+from benchmarks.regions.measures import false_alarms, recall, threshold
 from benchmarks.regions.ranking import Answer, Segment, image_ranking, segment_average_precision
 from benchmarks.regions.sheet import missed
 from benchmarks.splits import split_clean
@@ -123,6 +123,20 @@ def test_copies_show_corners(draw: Callable[[np.ndarray], np.ndarray], expected:
     mask[10:-10, 10:-10] = True
     around = cv2.dilate((image.min(2) < 250).astype(np.uint8), np.ones((25, 25))) > 0
     assert shows_something(image, mask & around) is expected
+
+
+def test_recall_of_small_regions_is_told_by_their_corners() -> None:
+    def row(corners: int, strict: float | None, area: float = 0.01) -> dict:
+        found = {"strict": strict, "loose": strict, "corners": corners}
+        return {"family": "plain", "domain": "logos", "area": area} | found
+
+    rows = [row(4, None), row(5, 3.0), row(9, None), row(20, 3.0), row(400, 3.0), row(4, 3.0, area=0.05)]
+    by_corners = recall(rows, "strict", 2.0)["by_corners"]
+    assert {name: (one["n"], one["share"]) for name, one in by_corners.items() if one["n"]} == {
+        "from 0": (1, 0.0),
+        "from 5": (2, 0.5),
+        "from 20": (2, 1.0),
+    }
 
 
 def test_the_sheet_of_what_was_missed_says_why() -> None:

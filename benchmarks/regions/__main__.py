@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks.environment import environment
-from benchmarks.pictures import Pixels, images_in, limited, load, shows_the_same, size_of
+from benchmarks.pictures import Pixels, count_corners, images_in, limited, load, shows_the_same, size_of
 from benchmarks.regions.measures import LOOSE, judge, summary
 from benchmarks.regions.queries import AREAS, EVALUATION, FAMILIES, HOST_SIDE, Copy, make_query
 from benchmarks.regions.ranking import Answer, Segment
@@ -140,7 +140,12 @@ def _search_copies(search: Search, material: Material, family: str, area: float,
     found = search(query.image)
     about = {"family": family, "area": area, "seed": seed, "seconds": time.perf_counter() - start}
     found = [_by_its_first_name(one, query.copies, material.references) for one in found]
-    rows = [judge(one, found) | about | {"domain": material.domains[one.reference]} for one in query.copies]
+    rows = [
+        judge(one, found)
+        | about
+        | {"domain": material.domains[one.reference], "corners": count_corners(query.image, one.mask)}
+        for one in query.copies
+    ]
     return {"rows": rows, "answer": _segments(query.image, query.copies, found, material.sizes)}
 
 

@@ -21,6 +21,9 @@ ALPHAS = (0.01, 0.001)
 STRICT, LOOSE = 0.5, 0.3
 """Intersection over union that a hit needs, of the boxes on the query and on the reference."""
 
+SMALL, CORNERS = 0.02, ((0, 5), (5, 10), (10, 20), (20, 10**9))
+"""Largest area of regions of which recall is told by the corners that they show; from how many to below how many."""
+
 Row = dict[str, Any]
 
 
@@ -62,7 +65,7 @@ def summary(rows: Sequence[Row], clean: NDArray[np.float64], answers: Sequence[A
     """All numbers of a system.
 
     Args:
-        rows: From `judge`, with "family", "area" and "domain".
+        rows: From `judge`, with "family", "area", "domain" and, if they are to be told by it, "corners".
         clean: Scores of clean images, 0 where nothing was found. They set the threshold; false alarms are counted on
             either half of them at the threshold that the other half sets.
         answers: What was found on all queries and clean images.
@@ -90,7 +93,7 @@ def summary(rows: Sequence[Row], clean: NDArray[np.float64], answers: Sequence[A
 
 
 def recall(rows: Sequence[Row], kind: str, level: float) -> Row:
-    """Recall over a threshold by area and group of families, by family and by domain."""
+    """Recall over a threshold by area and group of families, by family, by domain, and by corners of small regions."""
 
     def of(chosen: Callable[[Row], bool]) -> Row:
         return share([row[kind] is not None and row[kind] > level for row in rows if chosen(row)])
@@ -107,6 +110,10 @@ def recall(rows: Sequence[Row], kind: str, level: float) -> Row:
         },
         "by_family": {f: of(lambda r, f=f: r["family"] == f) for f in sorted({r["family"] for r in rows})},  # type: ignore[misc]
         "by_domain": {d: of(lambda r, d=d: r["domain"] == d) for d in sorted({r["domain"] for r in rows})},  # type: ignore[misc]
+        "by_corners": {
+            f"from {least}": of(lambda r, a=least, b=most: r["area"] <= SMALL and a <= r.get("corners", -1) < b)  # type: ignore[misc]
+            for least, most in CORNERS
+        },
     }
 
 
