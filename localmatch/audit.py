@@ -27,7 +27,7 @@ from localmatch.regions import Part, boxes, find_parts, keep_strongest
 from localmatch.views import view_of
 from localmatch.votes import find_peaks
 
-QUERY_BUDGET = 4000
+QUERY_BUDGET = 6000
 """Patches a query."""
 
 SHORTLISTING, PEAKS, LOOKED, SCREENED, EACH = 1024, 300, 96, 24, 2

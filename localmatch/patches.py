@@ -40,6 +40,10 @@ MIN_DEVIATION = 3 / 255
 CROWDING = 1.0
 """How much each further patch in a block of 4 x 4 spacings loses in log-saliency: spreads the budget over the image."""
 
+QUERY_CONTRAST = 0.25
+"""What log-saliency of queries is multiplied by before: with 1, as in references, pieces of less contrast than what is
+around them, such as wood or denim, get no patches."""
+
 LEVEL_SHARE = 0.75
 """A level's share of the budget grows with this power of the number of its corners. With 1, coarse levels, which find
 copies that were scaled down, would have next to nothing; small regions need the finest."""
@@ -80,13 +84,14 @@ def _resized(gray: NDArray[np.float32], height: int, width: int) -> NDArray[np.f
     return np.asarray(resized[0, 0].numpy(), np.float32)
 
 
-def find_patches(levels: list[Level], spacing: int, budget: int) -> Patches:
+def find_patches(levels: list[Level], spacing: int, budget: int, contrast: float = 1.0) -> Patches:
     """Choose at most `budget` patches by saliency, spread over levels and over the image.
 
     Args:
         levels: From `pyramid`.
         spacing: Level pixels within which there is one patch.
         budget: The most patches, shared among levels as `LEVEL_SHARE` says.
+        contrast: How much saliency counts, see `QUERY_CONTRAST`.
     """
     found = [_corners(level, spacing) for level in levels]
     weights = np.power([len(saliency) for _, saliency, _ in found], LEVEL_SHARE)
@@ -95,7 +100,7 @@ def find_patches(levels: list[Level], spacing: int, budget: int) -> Patches:
     # Coarsest first: what a small level cannot use of its share goes to the finer ones.
     for level, weight, (xy, saliency, block) in zip(levels[::-1], weights[::-1], found[::-1], strict=True):
         share = int(remaining * weight / weight_left) if weight_left > 0 else 0
-        keep = _spread(saliency, block, share)
+        keep = _spread(contrast * np.log(saliency + 1e-12), block, share)
         remaining -= len(keep)
         weight_left -= weight
         parts.append(
@@ -120,11 +125,10 @@ def _corners(level: Level, spacing: int) -> tuple[NDArray[np.float32], NDArray[n
     return np.stack([x + 0.5, y + 0.5], 1).astype(np.float32), response[y, x], block
 
 
-def _spread(saliency: NDArray[np.float32], block: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Indices of `count` patches: the k-th best of its block loses k * CROWDING in log-saliency."""
-    order = np.lexsort((-saliency, block))
+def _spread(worth: NDArray[np.float32], block: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Indices of `count` patches, best first: the k-th best of its block is worth k * CROWDING less."""
+    order = np.lexsort((-worth, block))
     starts = np.r_[0, np.flatnonzero(np.diff(block[order])) + 1] if len(order) else np.zeros(0, int)
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order)) - np.repeat(starts, np.diff(np.r_[starts, len(order)]))
-    key = np.log(saliency + 1e-12) - CROWDING * rank
-    return np.argsort(-key, kind="stable")[:count]
+    return np.argsort(CROWDING * rank - worth, kind="stable")[:count]

@@ -5,7 +5,7 @@ import torch
 from helpers import photo
 from torch.nn import functional
 
-from localmatch.patches import MIN_SHORT_SIDE, QUERY_SPACING, REFERENCE_SPACING, find_patches, pyramid
+from localmatch.patches import MIN_SHORT_SIDE, QUERY_CONTRAST, QUERY_SPACING, REFERENCE_SPACING, find_patches, pyramid
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,19 @@ def test_budget_is_kept_and_spread_over_levels(budget: int) -> None:
 def test_flat_images_give_no_patches() -> None:
     assert len(find_patches(pyramid(np.full((200, 200, 3), 200, np.uint8)), QUERY_SPACING, 1000)) == 0
     assert len(find_patches([], QUERY_SPACING, 1000)) == 0
+
+
+def test_faint_pieces_of_queries_get_patches() -> None:
+    image, (y, x, side) = photo("coffee").copy(), (150, 200, 80)
+    image[y : y + side, x : x + side] = photo("grass")[:side, :side] // 8 + 100
+    share = (side - 16) ** 2 / image[..., 0].size  # off the edge of the piece, which is seen well
+
+    def inside(contrast: float) -> float:
+        xy = find_patches(pyramid(image), QUERY_SPACING, 3000, contrast).xy
+        return float((np.abs(xy - [x + side / 2, y + side / 2]).max(1) < side / 2 - 8).mean())
+
+    assert inside(QUERY_CONTRAST) > 0.8 * share
+    assert inside(1.0) < 0.4 * share
 
 
 def test_centres_stay_on_the_scene_when_the_image_is_cropped() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from localmatch.descriptor.network import DIMENSION, read_at
 from localmatch.descriptor.quantised import QuantisedNet
 from localmatch.geometry import POSES, SQUARE, Affine, compose, invert, level_frame, pose_frame, project
-from localmatch.patches import QUERY_SPACING, REFERENCE_SPACING, find_patches, pyramid
+from localmatch.patches import QUERY_CONTRAST, QUERY_SPACING, REFERENCE_SPACING, find_patches, pyramid
 from localmatch.records import Encoded, Level
 
 QUANTISATION = 300
@@ -41,7 +41,7 @@ def encode_reference(network: QuantisedNet, image: NDArray[np.uint8], budget: in
 def encode_query(network: QuantisedNet, image: NDArray[np.uint8], budget: int) -> Encoded:
     """Encode a query image, (H, W, 3) uint8 RGB, as at most `budget` patches, each in several poses."""
     levels = pyramid(image)
-    patches = find_patches(levels, QUERY_SPACING, budget)
+    patches = find_patches(levels, QUERY_SPACING, budget, QUERY_CONTRAST)
     rows, maps = [], {}
     numbers, poses = [np.zeros(0, np.int32)], [np.zeros(0, np.int8)]
     for pose in range(POSES):
