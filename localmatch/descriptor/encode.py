@@ -17,9 +17,9 @@ from localmatch.records import Encoded, Level
 QUANTISATION = 300
 """Unit descriptors are stored as int8 of this many steps: products are exact integers, the same on every machine."""
 
-TURNED, TURNED_FROM = 2, 1
-"""Poses from the first number on are turned or tilted, and looked at on levels from the second index on only:
-copies that were turned are rarer, and so are found from about a twentieth of the image on."""
+TURNED, TURNED_FROM, TILTED_FROM = 2, 0, 1
+"""Poses from the first number on are turned and, from `SQUARE` on, tilted; they are looked at on levels from the second
+and the third index on only: such copies are rarer, so tilted ones are found from about a fiftieth of the image on."""
 
 
 def quantise(descriptors: Tensor) -> NDArray[np.int8]:
@@ -46,7 +46,7 @@ def encode_query(network: QuantisedNet, image: NDArray[np.uint8], budget: int) -
     numbers, poses = [np.zeros(0, np.int32)], [np.zeros(0, np.int8)]
     for pose in range(POSES):
         frame = pose_frame(pose, _size(image))
-        for level in levels if pose < TURNED else [one for one in levels if one.index >= TURNED_FROM]:
+        for level in _levels_of(pose, levels):
             number = np.flatnonzero(patches.level == level.index)
             posed = _in_pose(level, pose, frame)
             dense = network.dense_map(posed.gray)
@@ -58,6 +58,13 @@ def encode_query(network: QuantisedNet, image: NDArray[np.uint8], budget: int) -
     return Encoded(
         _size(image), patches, _stack(rows), np.concatenate(numbers), np.concatenate(poses), maps, tuple(levels)
     )
+
+
+def _levels_of(pose: int, levels: list[Level]) -> list[Level]:
+    """The levels on which a pose is looked at."""
+    if pose < TURNED:
+        return levels
+    return [level for level in levels if level.index >= (TURNED_FROM if pose < SQUARE else TILTED_FROM)]
 
 
 def _in_pose(level: Level, pose: int, frame: Affine) -> Level:
