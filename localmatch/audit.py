@@ -28,7 +28,7 @@ from localmatch.views import view_of
 from localmatch.votes import find_peaks
 
 QUERY_BUDGET = 6000
-"""Patches a query."""
+"""Patches a query. With 8,000 no more pieces of a hundredth or a fiftieth of the image were found, with 5,000 fewer."""
 
 SHORTLISTING, PEAKS, LOOKED, SCREENED, EACH = 1024, 300, 96, 24, 2
 """Peaks that choose the shortlist; peaks fitted; alignments whose pixels are looked at, and whose descriptors; of those

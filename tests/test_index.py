@@ -208,6 +208,14 @@ def forge(folder: Path, change) -> None:
     (folder / "manifest.json").write_text(json.dumps(record | {"digest": _digest(record)}))
 
 
+def refused_though_listed(folder: Path, path: Path) -> None:
+    """Whether an index is refused though its manifest has the digest of a changed file of its first shard."""
+    record = [path.stat().st_size, file_digest(path)]
+    forge(folder, lambda r: r["shards"][0]["files"].update({path.name: record}))
+    with pytest.raises(CorruptIndexError, match=str(folder)):
+        lm.Index.open(folder)
+
+
 HOSTILE = {
     "path traversal in a part": lambda r: r["shards"][0].update(name="../../etc"),
     "path traversal in a file": lambda r: r["shards"][0]["files"].update({"../../../etc/passwd": [1, "0"]}),
@@ -236,7 +244,7 @@ DAMAGED_PLACES = {
     "more places than there are": lambda a: a["count"].__setitem__(0, 60),
     "a place of no image": lambda a: a["image"].__setitem__(-1, len(TRAIN)),
     "a pixel beyond the image": lambda a: a["pixel"].__setitem__((0, 1), 65535),
-    "a level that no image has": lambda a: a["level"].__setitem__(0, 100),
+    "a level that no image has": lambda a: a["level"].__setitem__(0, -128),
     "positions of another type": lambda a: a.update(pixel=a["pixel"].astype(np.int32)),
     "no counts": lambda a: a.pop("count"),
 }
@@ -248,10 +256,16 @@ def test_hostile_places_are_refused(kind: str, copied_index: Path) -> None:
     arrays = load_file(path)
     DAMAGED_PLACES[kind](arrays)
     save_file(arrays, path)
-    record = [path.stat().st_size, file_digest(path)]
-    forge(copied_index, lambda r: r["shards"][0]["files"].update({path.name: record}))
-    with pytest.raises(CorruptIndexError, match=str(copied_index)):
-        lm.Index.open(copied_index)
+    refused_though_listed(copied_index, path)
+
+
+@pytest.mark.parametrize("width", [0, -5, 10**30])
+def test_hostile_sizes_are_refused(width: int, copied_index: Path) -> None:
+    path = next(copied_index.glob("shards/*/images.json"))
+    images = json.loads(path.read_text())
+    images[0]["width"] = width
+    path.write_text(json.dumps(images))
+    refused_though_listed(copied_index, path)
 
 
 def test_other_format_and_other_weights_are_refused(copied_index: Path, tmp_path: Path) -> None:

@@ -62,11 +62,11 @@ def run(case: Case, device: Device, where: str, threads: int) -> list[dict[str, 
     """Measure a case on the kind of device `where`; one record a compiled backend that serves it there."""
     os.environ["LOCALMATCH_THREADS"] = str(threads)
     torch.set_num_threads(threads)
-    copies = _copies(tuple(one.to(where) if isinstance(one, Tensor) else one for one in case.arguments))
     live = [one.name for one in backends() if one.live and where in one.devices and one.name in case.backends]
     own: dict[str, Callable[..., Any]] = {name: partial(case.ours, backend=name) for name in live if name != "torch"}
     if not own:
         return []
+    copies = _copies(tuple(one.to(where) if isinstance(one, Tensor) else one for one in case.arguments))
     elsewhere = case.baselines if where == "cpu" else _on_gpu(case)
     forms = {**own, **{f"baseline {name}": form for name, form in elsewhere.items()}}
     results = {name: _on_cpu(form(*copies[0])) for name, form in forms.items()}  # warm-up, and what is checked

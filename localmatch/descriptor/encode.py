@@ -18,8 +18,8 @@ QUANTISATION = 300
 """Unit descriptors are stored as int8 of this many steps: products are exact integers, the same on every machine."""
 
 TURNED, TURNED_FROM, TILTED_FROM = 2, 0, 1
-"""Poses from the first number on are turned and, from `SQUARE` on, tilted; they are looked at on levels from the second
-and the third index on only: such copies are rarer, so tilted ones are found from about a fiftieth of the image on."""
+"""Poses from the first number on are turned and, from `SQUARE` on, tilted; the others are the finest levels on which
+these are looked at: such copies are rarer, so tilted ones are found from about a fiftieth of the image on."""
 
 
 def quantise(descriptors: Tensor) -> NDArray[np.int8]:

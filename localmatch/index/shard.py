@@ -23,8 +23,8 @@ MAX_PLACES = 64
 MAX_IMAGES = 1 << 16
 """Images of a shard are numbered in 16 bits."""
 
-MAX_LEVEL = 40
-"""No image has a coarser level, or as fine a one above its pixels."""
+LEVELS = -40, 40
+"""Level indices that are believed of a file; those of images are well within."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class Shard:
         try:
             self.images = _parse_images(self.path / "images.json", part.images)
             self.places = _parse_places(self.path / "patches.safetensors", part, self.images)
-        except (OSError, ValueError, KeyError, TypeError, IndexError, SafetensorError, RecursionError) as error:
+        except (OSError, ValueError, LookupError, TypeError, OverflowError, SafetensorError, RecursionError) as error:
             raise CorruptIndexError(f"{self.path}: {error}. Restore the shard or rebuild the index.") from error
         self.lists = Lists(self.path, "descriptors", part.descriptors[0])
         self.alive = np.ones(part.images, bool)
@@ -183,7 +183,7 @@ def _parse_places(path: Path, part: Part, images: list[dict[str, str | int]]) ->
     offsets = np.r_[0, count.cumsum(dtype=np.int64)]
     if offsets[-1] != part.places:
         raise ValueError(f"rows with {offsets[-1]} places, expected {part.places}")
-    if (image >= part.images).any() or (np.abs(level) > MAX_LEVEL).any():
+    if (image >= part.images).any() or (level < LEVELS[0]).any() or (level > LEVELS[1]).any():
         raise ValueError("a place out of range")
     size = np.array([[one["width"], one["height"]] for one in images], np.int64).reshape(-1, 2)[image]
     if (pixel >= on_level(size, level[:, None])).any():
