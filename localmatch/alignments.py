@@ -6,14 +6,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from localmatch.geometry import box_iou, compose, fit_affine, pose_frame, project, scale_of
+from localmatch.geometry import Affine, box_iou, compose, fit_affine, pose_frame, project, scale_of
 from localmatch.kernels.vote import RATIO_BIAS
 from localmatch.records import Alignment, Box, Candidate, Neighbours, Peaks
-from localmatch.votes import HALF_BIN
+from localmatch.votes import HALF_BIN, in_turn, squared
 
-MIN_INLIERS, AFFINE_INLIERS = 2, 4
-"""Fewer agreeing query patches make no alignment; fewer than the second no affine map. Any two points fit a similarity,
-so that only the pixels themselves can tell whether those few are a copy."""
+AFFINE_INLIERS = 4
+"""Fewer agreeing query patches make no affine map. One has a pose, a scale and a place, and any two fit a similarity:
+only the pixels themselves can tell whether those few are a copy."""
 
 TOLERANCE = 5.0
 """Query pixels by which an agreeing neighbour may miss; patches of coarse levels may miss by TOLERANCE_LEVEL more."""
@@ -31,37 +31,45 @@ RANSAC_ROUNDS = 300
 
 
 def find_alignments(neighbours: Neighbours, peaks: Peaks) -> list[Alignment]:
-    """Fit an alignment to each peak; strongest first, each once though several peaks lead to it."""
+    """Fit an alignment to each peak, each once though several peaks lead to it.
+
+    Returns:
+        In turn those of most evidence and of most `squared` evidence, as in `find_peaks`. Those of a neighbour that
+        agrees with others elsewhere are left out.
+    """
     found: dict[bytes, Alignment] = {}
     for first, last, bin_ in zip(peaks.first, peaks.last, peaks.bin, strict=True):
         voters = _voters(neighbours, int(first), int(last), bin_)
         alignment = _fit(neighbours, np.arange(first, last), voters)
         if alignment is not None:
             found.setdefault(alignment.inliers.tobytes(), alignment)
-    return sorted(found.values(), key=lambda a: (-a.evidence, a.reference, a.box))
+    agreeing = {one for alignment in found.values() if len(alignment.inliers) > 1 for one in alignment.inliers.tolist()}
+    left = [one for one in found.values() if len(one.inliers) > 1 or one.inliers[0] not in agreeing]
+    squares = [int(squared(neighbours.evidence[one.inliers]).sum()) for one in left]
+    by_evidence = sorted(range(len(left)), key=lambda one: (-left[one].evidence, left[one].reference, left[one].box))
+    by_squares = sorted(by_evidence, key=lambda one: -squares[one])
+    return [left[one] for one in in_turn([by_evidence, by_squares])]
 
 
 def choose_candidates(alignments: list[Alignment], most: int, each: int) -> list[Candidate]:
-    """The alignments worth verifying: `each` for every part of the query, at most `most` in all.
+    """The alignments worth verifying, first ones first: `each` for every part of the query, at most `most` in all.
 
     Near-identical references align with the same part of the query; they are counted and not all verified.
     """
-    parts: list[list[Alignment]] = []
-    for alignment in alignments:
+    parts: list[dict[int, tuple[int, Alignment]]] = []
+    for rank, alignment in enumerate(alignments):
         for part in parts:
-            if box_iou(part[0].box, alignment.box) > SAME_PART:
-                part.append(alignment)
+            if box_iou(next(iter(part.values()))[1].box, alignment.box) > SAME_PART:
+                part.setdefault(alignment.reference, (rank, alignment))
                 break
         else:
-            parts.append([alignment])
-    candidates: list[Candidate] = []
+            parts.append({alignment.reference: (rank, alignment)})
+    candidates: list[tuple[int, Candidate]] = []
     for part in parts:
-        chosen: dict[int, Alignment] = {}
-        for alignment in part:
-            chosen.setdefault(alignment.reference, alignment)
-        sharing = frozenset(a.reference for a in chosen.values() if 2 * a.evidence >= part[0].evidence)
-        candidates += [Candidate(alignment, sharing) for alignment in list(chosen.values())[:each]]
-    return sorted(candidates, key=lambda c: -c.alignment.evidence)[:most]
+        enough = max(alignment.evidence for _, alignment in part.values()) / 2
+        sharing = frozenset(alignment.reference for _, alignment in part.values() if alignment.evidence >= enough)
+        candidates += [(rank, Candidate(alignment, sharing)) for rank, alignment in list(part.values())[:each]]
+    return [candidate for _, candidate in sorted(candidates, key=lambda one: one[0])][:most]
 
 
 def _voters(neighbours: Neighbours, first: int, last: int, bin_: NDArray[np.int32]) -> NDArray[np.int64]:
@@ -77,10 +85,36 @@ def _voters(neighbours: Neighbours, first: int, last: int, bin_: NDArray[np.int3
 
 
 def _fit(neighbours: Neighbours, group: NDArray[np.int64], voters: NDArray[np.int64]) -> Alignment | None:
-    """A similarity from the voters, then an affine map from all of the group that agree with it."""
-    if len(np.unique(neighbours.query_patch[voters])) < MIN_INLIERS:
+    """The map from all of the group that agree with the voters or, where these do not fit one, with the strongest."""
+    if not len(voters):
         return None
     frame = pose_frame(neighbours.pose[group[0]])
+    strongest = _alone(neighbours, frame, int(voters[np.argmax(neighbours.evidence[voters])]))
+    affine = _together(neighbours, group, frame, voters)
+    if affine is None:
+        affine = strongest
+    inliers = _agreeing(neighbours, group, affine, TIGHTENING[-1])
+    if not len(inliers):
+        return None
+    xy = neighbours.query_xy[inliers]
+    box: Box = (*map(float, xy.min(0)), *map(float, xy.max(0)))  # type: ignore[assignment]
+    reference, evidence = int(neighbours.reference[group[0]]), int(neighbours.evidence[inliers].sum())
+    return Alignment(reference, affine, evidence, inliers, box, strongest)
+
+
+def _alone(neighbours: Neighbours, frame: Affine, one: int) -> Affine:
+    """The map of a neighbour in a pose: places are exact, scales to a half-octave."""
+    step = float(neighbours.reference_level[one]) - float(neighbours.query_level[one])
+    linear = 2 ** (step / 2) * frame[:, :2]
+    return np.column_stack([linear, neighbours.reference_xy[one] - linear @ neighbours.query_xy[one]])
+
+
+def _together(
+    neighbours: Neighbours, group: NDArray[np.int64], frame: Affine, voters: NDArray[np.int64]
+) -> Affine | None:
+    """A similarity from the voters, then an affine map from all of the group that agree with it, if there is one."""
+    if len(np.unique(neighbours.query_patch[voters])) < 2:
+        return None
     mirrored = np.linalg.det(frame[:, :2]) < 0
     source = project(frame, neighbours.query_xy[voters])
     target = neighbours.reference_xy[voters].astype(np.float64)
@@ -101,13 +135,7 @@ def _fit(neighbours: Neighbours, group: NDArray[np.int64], voters: NDArray[np.in
         stretch = np.linalg.svd(affine[:, :2], compute_uv=False)
         if stretch[0] > 1.7 * stretch[1] or (np.linalg.det(affine[:, :2]) < 0) != mirrored:
             return None
-    inliers = _agreeing(neighbours, group, affine, TIGHTENING[-1])
-    if len(inliers) < MIN_INLIERS:
-        return None
-    xy = neighbours.query_xy[inliers]
-    box: Box = (*map(float, xy.min(0)), *map(float, xy.max(0)))  # type: ignore[assignment]
-    reference = int(neighbours.reference[group[0]])
-    return Alignment(reference, affine, int(neighbours.evidence[inliers].sum()), inliers, box)
+    return affine
 
 
 def _agreeing(

@@ -25,12 +25,12 @@ from localmatch.pixels import look_at_pixels
 from localmatch.records import Candidate, Encoded, Level, Neighbours, Region, Structure, Verified
 from localmatch.regions import Part, boxes, find_parts, keep_strongest
 from localmatch.views import view_of
-from localmatch.votes import find_peaks
+from localmatch.votes import find_peaks, in_turn
 
 QUERY_BUDGET = 6000
 """Patches a query. With 8,000 no more pieces of a hundredth or a fiftieth of the image were found, with 5,000 fewer."""
 
-SHORTLISTING, PEAKS, LOOKED, SCREENED, EACH = 1024, 300, 96, 24, 2
+SHORTLISTING, PEAKS, LOOKED, SCREENED, EACH = 2048, 300, 96, 24, 2
 """Peaks that choose the shortlist; peaks fitted; alignments whose pixels are looked at, and whose descriptors; of those
 for each part of the query."""
 
@@ -172,9 +172,8 @@ def _alike(searcher: Searcher, encoded: Encoded, candidates: list[Candidate]) ->
             passed.append(candidate)
             by_rarity.append(look**2 * alignment.mean_evidence)
             by_count.append(look**3 * len(alignment.inliers) ** 0.5)
-    orders = (np.argsort(-np.array(ranks), kind="stable").tolist() for ranks in (by_rarity, by_count))
-    in_turn = dict.fromkeys(number for pair in zip(*orders, strict=True) for number in pair)
-    return [passed[number] for number in list(in_turn)[:VERIFIED]]
+    orders = [np.argsort(-np.array(ranks), kind="stable").tolist() for ranks in (by_rarity, by_count)]
+    return [passed[number] for number in in_turn(orders)[:VERIFIED]]
 
 
 def _the_same_from_afar(searcher: Searcher, encoded: Encoded, candidates: list[Candidate]) -> list[Candidate]:

@@ -20,7 +20,7 @@ from localmatch.kernels import match_topk
 from localmatch.neighbours import ALIKE, STANDS_OUT, InBackground, collect, evidence_of
 from localmatch.records import Encoded, Neighbours, Peaks
 
-SHORTLIST, SHORTLIST_TURNED = 48, 24
+SHORTLIST, SHORTLIST_TURNED = 64, 32
 """References that are compared exactly with the image as it is, and as many with the image in a mirror; and with it in
 each of the poses that are turned."""
 

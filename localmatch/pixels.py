@@ -6,6 +6,7 @@ and contrast apart, over more than an edge or a corner, is no chance.
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,6 +22,9 @@ AROUND, WITHIN = 24, 8
 
 LEAST_SAME = MIN_HEAT / 2
 """Where fewer pixels are the same, no region is looked for: smoothing moves their heat and hardly adds any."""
+
+MOTIONS = cv2.MOTION_TRANSLATION, cv2.MOTION_AFFINE
+"""How maps are refined: few pixels tell a shift, but no affine map."""
 
 PASTED = 0.06
 """A map whose linear part is nearer to one of the eight poses may be that of a copy which was pasted pixel by pixel."""
@@ -51,27 +55,33 @@ def look_at_pixels(
     )
     patches = np.zeros(encoded.size[::-1], np.uint8)
     patches[view_of(encoded, _grown(alignment.box, WITHIN)).slices] = 1
-    refined = maximise_correlation(view, reference, alignment.affine, patches[view.slices])
-    affines = [one for one in (alignment.affine, _pasted(alignment), refined) if one is not None]
+    affines = [*_maps(alignment), *_refined(view, reference, alignment.affine, patches[view.slices])]
     same = [same_at_a_look(view, reference, affine) for affine in affines]
     best = int(np.argmax([one.sum() for one in same]))
     # Contrast normalisation sees the host around the patches, but not within what is the same.
-    finer = maximise_correlation(view, reference, affines[best], (same[best] > 0.5).astype(np.uint8))
-    if finer is not None:
-        affines.append(finer)
-        same.append(same_at_a_look(view, reference, finer))
+    finer = _refined(view, reference, affines[best], (same[best] > 0.5).astype(np.uint8))
+    affines += finer
+    same += [same_at_a_look(view, reference, affine) for affine in finer]
     scores = [_score(seen, candidate, view, reference, *one) for one in zip(affines, same, strict=True)]
     return max(scores), affines[int(np.argmax(scores))]
 
 
-def _pasted(alignment: Alignment) -> Affine | None:
-    """The map of a copy that was pasted pixel by pixel, in any pose, where the alignment is near to one."""
-    linear = np.round(alignment.affine[:, :2])
-    if np.abs(linear - alignment.affine[:, :2]).max() > PASTED or abs(np.linalg.det(linear)) != 1:
-        return None
+def _maps(alignment: Alignment) -> list[Affine]:
+    """The map of an alignment, that of its strongest neighbour, and those near them of copies pasted pixel by pixel."""
+    maps = [alignment.affine, alignment.strongest]
     centre = np.array(alignment.box).reshape(2, 2).mean(0)
-    shift = project(alignment.affine, centre[None])[0] - linear @ centre
-    return np.column_stack([linear, np.round(shift)])
+    for one in maps[:]:
+        linear = np.round(one[:, :2])
+        if np.abs(linear - one[:, :2]).max() <= PASTED and abs(np.linalg.det(linear)) == 1:
+            shift = project(one, centre[None])[0] - linear @ centre
+            maps.append(np.column_stack([linear, np.round(shift)]))
+    return list({one.tobytes(): one for one in maps}.values())
+
+
+def _refined(view: View, reference: list[Level], affine: Affine, mask: NDArray[np.uint8]) -> list[Affine]:
+    """Maps near one at which the pixels of a mask correlate best."""
+    found = (maximise_correlation(view, reference, affine, mask, motion) for motion in MOTIONS)
+    return [one for one in found if one is not None]
 
 
 def _score(

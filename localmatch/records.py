@@ -105,17 +105,15 @@ class Neighbours:
 
 @dataclass(frozen=True)
 class Peaks:
-    """Bins of (reference, mirror, log-scale, shift) in which many neighbours agree, strongest first.
+    """Bins of (reference, pose, log-scale, shift) in which many neighbours agree, strongest first.
 
     Attributes:
         first, last: (K,) range of the group's neighbours (`Neighbours` is sorted by group).
-        score: (K,) int64 evidence in the bin.
         bin: (K, 3) int32 (log-scale, shift y, shift x).
     """
 
     first: NDArray[np.int64]
     last: NDArray[np.int64]
-    score: NDArray[np.int64]
     bin: NDArray[np.int32]
 
 
@@ -129,6 +127,7 @@ class Alignment:
         evidence: Summed over agreeing neighbours, each query patch and each reference patch once.
         inliers: (I,) positions of the agreeing neighbours in `Neighbours`.
         box: Query box of the agreeing neighbours.
+        strongest: (2, 3) float64, the map that the neighbour of most evidence alone would have.
     """
 
     reference: int
@@ -136,6 +135,7 @@ class Alignment:
     evidence: int
     inliers: NDArray[np.int64]
     box: Box
+    strongest: NDArray[np.float64]
 
     @property
     def mean_evidence(self) -> float:

@@ -100,8 +100,18 @@ def refine(
     return (moved, after) if (after * alike).sum() > (before * alike).sum() else (affine, before)
 
 
-def maximise_correlation(view: View, reference: list[Level], affine: Affine, mask: NDArray[np.uint8]) -> Affine | None:
-    """The affine map near `affine` at which the contrast-normalised pixels of a mask correlate best, if any."""
+def maximise_correlation(
+    view: View, reference: list[Level], affine: Affine, mask: NDArray[np.uint8], motion: int = cv2.MOTION_AFFINE
+) -> Affine | None:
+    """The map near `affine` at which the contrast-normalised pixels of a mask correlate best, if any.
+
+    Args:
+        view: Where on the query.
+        reference: Pyramid of the reference.
+        affine: (2, 3) query -> reference.
+        mask: (h, w) 1 where pixels of the view take part.
+        motion: Of OpenCV, how the map may differ from `affine`.
+    """
     level = next(
         (one for one in view.finest(0, len(view.levels)) if min(one.gray.shape) <= ECC_SHORT_SIDE), view.levels[-1]
     )
@@ -119,7 +129,7 @@ def maximise_correlation(view: View, reference: list[Level], affine: Affine, mas
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, ECC_ROUNDS, 1e-4)
     start = np.eye(2, 3, dtype=np.float32)
     try:
-        _, step = cv2.findTransformECC(own, other, start, cv2.MOTION_AFFINE, criteria, chosen, 3)
+        _, step = cv2.findTransformECC(own, other, start, motion, criteria, chosen, 3)
     except cv2.error:  # OpenCV raises when the correlation does not rise
         return None
     frame = level_frame(level, box[1].start, box[0].start)

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
+from functools import partial
+from itertools import zip_longest
+from typing import TypeVar
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from localmatch.descriptor.encode import QUANTISATION
 from localmatch.geometry import POSES, pose_frame
 from localmatch.kernels import vote_topk
 from localmatch.kernels.vote import LEVELS, RATIO_BIAS
@@ -19,9 +26,15 @@ PEAKS = 4
 SUBPIXEL = 16
 """Positions vote in 1/16 px."""
 
+One = TypeVar("One", bound=Hashable)
+
 
 def find_peaks(neighbours: Neighbours, most: int) -> Peaks:
-    """The `most` strongest peaks over all references."""
+    """The strongest peaks over all references, `most` at most.
+
+    They are taken in turn from two votes, with evidence and with `squared` evidence: copies of drawings have many
+    neighbours of little evidence, and small pieces of photographs one or two of much.
+    """
     group = neighbours.reference.astype(np.int64) * POSES + neighbours.pose
     first = np.flatnonzero(np.diff(group, prepend=-1))
     offsets = np.r_[first, len(group)].astype(np.int64)
@@ -29,19 +42,33 @@ def find_peaks(neighbours: Neighbours, most: int) -> Peaks:
     linear = np.stack([pose_frame(pose)[:, :2] for pose in range(POSES)])
     posed = np.einsum("nij,nj->ni", linear[neighbours.pose], neighbours.query_xy)
     step = neighbours.reference_level.astype(np.int32) - neighbours.query_level + RATIO_BIAS
-    found = vote_topk(
+    vote = partial(
+        vote_topk,
         torch.from_numpy(offsets),
         torch.from_numpy(neighbours.query_patch),
         torch.from_numpy(neighbours.reference_patch),
         torch.from_numpy(np.round(posed * SUBPIXEL).astype(np.int32)),
         torch.from_numpy(np.round(neighbours.reference_xy * SUBPIXEL).astype(np.int32)),
         torch.from_numpy(step.clip(0, LEVELS - 1)),
-        torch.from_numpy(neighbours.evidence),
         half_bin=round(HALF_BIN * SUBPIXEL),
         peaks=PEAKS,
     )
-    score, bins = (one.numpy() for one in found)
-    order = np.argsort(-score.ravel(), kind="stable")[:most]
-    order = order[score.ravel()[order] > 0]
-    at = order // PEAKS
-    return Peaks(offsets[at], offsets[at + 1], score.ravel()[order], bins.reshape(-1, 3)[order])
+    orders = []
+    for evidence in (neighbours.evidence, squared(neighbours.evidence)):
+        score, bins = (one.numpy() for one in vote(torch.from_numpy(evidence)))
+        order = np.argsort(-score.ravel(), kind="stable")[:most]
+        order = order[score.ravel()[order] > 0]
+        orders.append([(int(at // PEAKS), *bins.reshape(-1, 3)[at].tolist()) for at in order])
+    chosen = np.array(in_turn(orders)[:most], np.int64).reshape(-1, 4)
+    return Peaks(offsets[chosen[:, 0]], offsets[chosen[:, 0] + 1], chosen[:, 1:].astype(np.int32))
+
+
+def squared(evidence: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The square of evidence, on the scale of evidence."""
+    return np.asarray(evidence.astype(np.int64) ** 2 // QUANTISATION**2, np.int32)
+
+
+def in_turn(orders: Sequence[Sequence[One]]) -> list[One]:
+    """All that is in some orders: the first of each, then the second of each, and so on, each once."""
+    ranks = zip_longest(*([(one,) for one in order] for order in orders), fillvalue=())
+    return list(dict.fromkeys(one for rank in ranks for held in rank for one in held))

@@ -57,7 +57,7 @@ def judged(
     )
     query = Structure(flat(1), flat(1), flat(1), flat(1, 2), PICTURE)
     change(query, verified, mask)
-    alignment = Alignment(0, np.eye(2, 3), round(10 * rarity * STANDS_OUT), np.arange(10), box)
+    alignment = Alignment(0, np.eye(2, 3), round(10 * rarity * STANDS_OUT), np.arange(10), box, np.eye(2, 3))
     candidate = Candidate(alignment, frozenset(range(sharing)), look)
     score, _ = score_of(mask, flat(1) * mask, query, verified, candidate)
     return score
@@ -143,7 +143,8 @@ def test_few_corners_are_no_evidence_however_well_they_agree() -> None:
     mask = np.zeros((SIDE, SIDE), bool)
     mask[40:100, 50:110] = True
     verified = Verified(Mapping(np.eye(2, 3)), flat(1), flat(1, 1), flat(1), flat(1, 1))
-    candidate = Candidate(Alignment(0, np.eye(2, 3), 10**6, np.arange(9), (50, 40, 110, 100)), frozenset([0]))
+    alignment = Alignment(0, np.eye(2, 3), 10**6, np.arange(9), (50, 40, 110, 100), np.eye(2, 3))
+    candidate = Candidate(alignment, frozenset([0]))
     score, _ = score_of(
         mask, flat(1) * mask, Structure(flat(1), corners, flat(0), flat(1, 1), PICTURE), verified, candidate
     )

@@ -17,9 +17,9 @@ SIDE, CORNER = 36, np.array([220, 150])
 LIGHT = (0.8, 30)
 
 
-def candidate(affine: Affine, side: int) -> Candidate:
+def candidate(affine: Affine, side: int, strongest: Affine) -> Candidate:
     box = (60 + side * 0.3, 80 + side * 0.3, 60 + side * 0.7, 80 + side * 0.7)
-    return Candidate(Alignment(0, affine, 3 * 15000, np.arange(3), box), frozenset([0]))
+    return Candidate(Alignment(0, affine, 3 * 15000, np.arange(3), box, strongest), frozenset([0]))
 
 
 def nudged(exact: Affine, linear: list[list[float]], shift: tuple[float, float], side: int) -> Affine:
@@ -29,9 +29,11 @@ def nudged(exact: Affine, linear: list[list[float]], shift: tuple[float, float],
     return np.asarray(exact + change)
 
 
-def look(query: np.ndarray, reference: np.ndarray, affine: Affine, side: int = SIDE) -> tuple[float, Affine]:
-    described = encoded(query)
-    return look_at_pixels(described, query_structure(described), pyramid(reference), candidate(affine, side))
+def look(
+    query: np.ndarray, reference: np.ndarray, affine: Affine, side: int = SIDE, strongest: Affine | None = None
+) -> tuple[float, Affine]:
+    described, strongest = encoded(query), affine if strongest is None else strongest
+    return look_at_pixels(described, query_structure(described), pyramid(reference), candidate(affine, side, strongest))
 
 
 def planted(piece: np.ndarray) -> np.ndarray:
@@ -74,6 +76,29 @@ def test_a_resampled_piece_is_seen_and_its_map_is_refined() -> None:
     assert score > 5
     before, after = (np.linalg.norm(project(one, corners) - project(exact, corners)) for one in (near, affine))
     assert after < before / 2
+
+
+def test_a_piece_is_seen_by_its_strongest_neighbour_where_too_few_others_bent_the_map() -> None:
+    reference = photo("chelsea")
+    x, y = CORNER
+    exact = np.array([[1, 0, x - 60], [0, 1, y - 80]], float)
+    bent = nudged(exact, [[0.2, -0.35], [0.35, 0.2]], (0, 0), SIDE)
+    query = planted(reference[y : y + SIDE, x : x + SIDE])
+    assert look(query, reference, bent)[0] == 0
+    score, affine = look(query, reference, bent, strongest=nudged(exact, [[0, 0], [0, 0]], (0.4, -0.3), SIDE))
+    assert score > 5
+    np.testing.assert_array_equal(affine, exact)
+
+
+def test_a_faint_resampled_piece_is_seen_by_a_shift_which_is_all_that_it_tells() -> None:
+    reference = photo("astronaut")
+    exact = np.array([[1.45, 0, 200], [0, 1.45, 100]])
+    size = 256, 256
+    seen = cv2.warpAffine(reference, exact, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    query = planted(seen[80:120, 60:100])
+    exact[:, 2] += 0.5 - exact[:, :2] @ [0.5, 0.5]
+    score, _ = look(query, reference, nudged(exact, [[0, 0], [0, 0]], (0.9, 0.5), 40), 40)
+    assert score > 5
 
 
 def edge() -> np.ndarray:

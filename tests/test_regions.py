@@ -21,7 +21,7 @@ def parts_of(correlation: NDArray[np.float32], odds: NDArray[np.float32] | None 
     heat = flat(0)
     heat[LEFT] = heat[RIGHT] = 1
     verified = Verified(Mapping(np.eye(2, 3)), flat(1), flat(1, 1), flat(0), correlation[None], None, odds)
-    alignment = Alignment(0, np.eye(2, 3), 20 * STANDS_OUT, np.arange(10), (10, 40, 190, 160))
+    alignment = Alignment(0, np.eye(2, 3), 20 * STANDS_OUT, np.arange(10), (10, 40, 190, 160), np.eye(2, 3))
     query = Structure(flat(1), flat(1), flat(1), flat(1, 1), flat(0))
     return find_parts(3, Candidate(alignment, frozenset([0])), heat, query, verified)
 
