@@ -23,7 +23,7 @@ from localmatch.records import Level
 from localmatch.result import Audit, ImageLike, PathLike, pixels_of
 
 REFERENCE_BUDGET = 1650
-"""Patches a reference: about 135 KB of index, where images have so many."""
+"""Patches a reference: about 105 KB of index, where images have so many."""
 
 CACHED_REFERENCES = 48
 """Pyramids of references kept in memory, about 5 MB each: those that one query looks at."""
