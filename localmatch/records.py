@@ -105,7 +105,7 @@ class Neighbours:
 
 @dataclass(frozen=True)
 class Peaks:
-    """Bins of (reference, pose, log-scale, shift) in which many neighbours agree, strongest first.
+    """Bins of (reference, pose, log-scale, shift) that neighbours voted for, strongest first.
 
     Attributes:
         first, last: (K,) range of the group's neighbours (`Neighbours` is sorted by group).
@@ -119,7 +119,7 @@ class Peaks:
 
 @dataclass(frozen=True)
 class Alignment:
-    """An affine map query -> reference that many neighbours agree on.
+    """An affine map query -> reference that neighbours agree on, or that one alone has.
 
     Attributes:
         reference: Number of the reference image.
