@@ -38,7 +38,7 @@ LARGEST_OF_SEVERAL = 0.10
 EACH = {"plain": 8, "combined": 8, "several": 2}
 """Queries of an area in a round; of other families, of which there are many, one."""
 
-SAME = "split", "counts", "families", "first_seed"
+SAME = "split", "counts", "areas", "families", "first_seed"
 """What results have to share to be of the same queries."""
 
 console: Console = Console(stderr=True)
@@ -74,6 +74,7 @@ def main() -> None:
         "split": "evaluation" if evaluation else "development",
         "counts": {"references": len(material.references), "background": len(background)}
         | {"queries": len(material.plan), "clean": len(material.clean)},
+        "areas": arguments.areas,
         "families": arguments.families,
         "first_seed": arguments.first_seed,
     }
@@ -98,7 +99,7 @@ def _material(arguments: argparse.Namespace, evaluation: bool) -> tuple[Material
     split = split_clean(clean, hosts, arguments.background)
     plan = [
         (family, area, seed)
-        for area in AREAS
+        for area in arguments.areas
         for family in arguments.families
         for seed in range(arguments.first_seed, arguments.first_seed + arguments.rounds * EACH.get(family, 1))
         if family != "several" or area <= LARGEST_OF_SEVERAL
@@ -210,6 +211,7 @@ def _arguments() -> argparse.Namespace:
         default=1,
         help="queries of each area and single change; of plain and combined ones eight times as many",
     )
+    parser.add_argument("--areas", nargs="+", type=float, choices=AREAS, default=list(AREAS))
     parser.add_argument("--families", nargs="+", choices=FAMILIES, default=list(FAMILIES))
     parser.add_argument("--first-seed", type=int, default=EVALUATION, help="0 to 999 are for development")
     parser.add_argument("--systems", nargs="+", choices=list(SYSTEMS), default=list(DEFAULT))

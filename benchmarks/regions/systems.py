@@ -19,8 +19,12 @@ from benchmarks.features import aliked, orb, patch_network, root_sift, upright_s
 from benchmarks.local_features import Describe, FeatureIndex
 from benchmarks.pictures import Pixels, load
 from benchmarks.regions.queries import REFERENCE_SIDE
+from localmatch.api import REFERENCE_BUDGET
 from localmatch.audit import Searcher, find_regions
 from localmatch.records import Box
+
+BUDGETS = 400, 800, 2600
+"""Patches a reference of the indexes that are compared with the default."""
 
 LEARNED = 100
 """References from which the principal components of SIFT's descriptors are learned."""
@@ -71,6 +75,7 @@ def localmatch_system(
     change: Callable[[Searcher], Searcher] = lambda searcher: searcher,
     patched: Callable[[], AbstractContextManager[Any]] = nullcontext,
     name: str = "localmatch",
+    budget: int = REFERENCE_BUDGET,
 ) -> System:
     """Localmatch with an index in the work folder; one that is there is used as it is.
 
@@ -79,13 +84,14 @@ def localmatch_system(
         change: Leaves a part out.
         patched: Replaces a part while a query is searched.
         name: Of the index in the work folder.
+        budget: Patches a reference.
     """
     folder = setup.work / f"{name}.lmx"
     start, cost = time.perf_counter(), {}
     if (folder / "manifest.json").exists():
         index = lm.Index.open(folder)
     else:
-        index = lm.Index.build(setup.references, folder)
+        index = lm.Index.build(setup.references, folder, budget=budget)
         cost["build_s"] = time.perf_counter() - start
     if index.background is None:
         index.calibrate(setup.background)
@@ -184,6 +190,10 @@ SYSTEMS: dict[str, Callable[[Setup], System]] = {
     "localmatch without verification": without_verification,
     "localmatch with raw similarity": raw_similarity,
     "localmatch with SIFT's descriptor": sift_descriptor,
+    **{
+        f"localmatch, {budget} patches": partial(localmatch_system, name=f"{budget} patches", budget=budget)
+        for budget in BUDGETS
+    },
 }
 DEFAULT: tuple[str, ...] = ("localmatch", "sift", "orb")
 """What runs without weights or packages of others."""
