@@ -2,7 +2,7 @@
 
     python -m benchmarks.stages --index train.lmx --queries DIR --references DIR --out benchmarks/results/stages.json
 
-Without `--references` SIFT is left out. Queries are cut to 512 x 512, of which each image gives one from its middle.
+Without `--references` SIFT is left out. Queries are the middles of images, brought to 512 x 512.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+from PIL import Image, ImageOps
 from rich.console import Console
 from rich.progress import track
 
@@ -106,15 +107,9 @@ def _mean_time(search: Callable[[Pixels], object], queries: Sequence[Pixels]) ->
 
 
 def _queries(paths: Sequence[Path], count: int) -> list[Pixels]:
-    """The middles of images that are large enough, drawn with a fixed seed."""
-    chosen: list[Pixels] = []
-    for i in np.random.default_rng(0).permutation(len(paths)):
-        image = load(paths[i])
-        height, width = image.shape[:2]
-        if min(height, width) >= SIDE and len(chosen) < count:
-            y, x = (height - SIDE) // 2, (width - SIDE) // 2
-            chosen.append(image[y : y + SIDE, x : x + SIDE])
-    return chosen
+    """The middles of images whose short side is brought to `SIDE`, drawn with a fixed seed."""
+    chosen = np.random.default_rng(0).permutation(len(paths))[:count]
+    return [np.asarray(ImageOps.fit(Image.fromarray(load(paths[i])), (SIDE, SIDE)), np.uint8) for i in chosen]
 
 
 if __name__ == "__main__":
