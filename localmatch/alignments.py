@@ -56,20 +56,23 @@ def choose_candidates(alignments: list[Alignment], most: int, each: int) -> list
 
     Near-identical references align with the same part of the query; they are counted and not all verified.
     """
-    parts: list[dict[int, tuple[int, Alignment]]] = []
+    parts: list[list[int]] = []
     for rank, alignment in enumerate(alignments):
         for part in parts:
-            if box_iou(next(iter(part.values()))[1].box, alignment.box) > SAME_PART:
-                part.setdefault(alignment.reference, (rank, alignment))
+            if box_iou(alignments[part[0]].box, alignment.box) > SAME_PART:
+                part.append(rank)
                 break
         else:
-            parts.append({alignment.reference: (rank, alignment)})
-    candidates: list[tuple[int, Candidate]] = []
+            parts.append([rank])
+    candidates: dict[int, Candidate] = {}
     for part in parts:
-        enough = max(alignment.evidence for _, alignment in part.values()) / 2
-        sharing = frozenset(alignment.reference for _, alignment in part.values() if alignment.evidence >= enough)
-        candidates += [(rank, Candidate(alignment, sharing)) for rank, alignment in list(part.values())[:each]]
-    return [candidate for _, candidate in sorted(candidates, key=lambda one: one[0])][:most]
+        first: dict[int, int] = {}
+        for rank in part:
+            first.setdefault(alignments[rank].reference, rank)
+        most_evidence = max(alignments[rank].evidence for rank in first.values())
+        sharing = frozenset(one for one, rank in first.items() if 2 * alignments[rank].evidence >= most_evidence)
+        candidates |= {rank: Candidate(alignments[rank], sharing) for rank in list(first.values())[:each]}
+    return [candidates[rank] for rank in sorted(candidates)[:most]]
 
 
 def _voters(neighbours: Neighbours, first: int, last: int, bin_: NDArray[np.int32]) -> NDArray[np.int64]:

@@ -55,11 +55,12 @@ def look_at_pixels(
     )
     patches = np.zeros(encoded.size[::-1], np.uint8)
     patches[view_of(encoded, _grown(alignment.box, WITHIN)).slices] = 1
-    affines = [*_maps(alignment), *_refined(view, reference, alignment.affine, patches[view.slices])]
+    refined = maximise_correlation(view, reference, alignment.affine, patches[view.slices], MOTIONS)
+    affines = [*_maps(alignment), *refined]
     same = [same_at_a_look(view, reference, affine) for affine in affines]
     best = int(np.argmax([one.sum() for one in same]))
     # Contrast normalisation sees the host around the patches, but not within what is the same.
-    finer = _refined(view, reference, affines[best], (same[best] > 0.5).astype(np.uint8))
+    finer = maximise_correlation(view, reference, affines[best], (same[best] > 0.5).astype(np.uint8), MOTIONS)
     affines += finer
     same += [same_at_a_look(view, reference, affine) for affine in finer]
     scores = [_score(seen, candidate, view, reference, *one) for one in zip(affines, same, strict=True)]
@@ -76,12 +77,6 @@ def _maps(alignment: Alignment) -> list[Affine]:
             shift = project(one, centre[None])[0] - linear @ centre
             maps.append(np.column_stack([linear, np.round(shift)]))
     return list({one.tobytes(): one for one in maps}.values())
-
-
-def _refined(view: View, reference: list[Level], affine: Affine, mask: NDArray[np.uint8]) -> list[Affine]:
-    """Maps near one at which the pixels of a mask correlate best."""
-    found = (maximise_correlation(view, reference, affine, mask, motion) for motion in MOTIONS)
-    return [one for one in found if one is not None]
 
 
 def _score(

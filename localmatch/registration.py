@@ -93,24 +93,32 @@ def refine(
     mask = alike.astype(np.uint8)
     # Contrast normalisation sees the host at the edge of a copy, which would bend the map.
     inner = cv2.erode(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (ECC_EDGE, ECC_EDGE)))
-    moved = maximise_correlation(view, reference, affine, inner if inner.sum() >= ECC_PIXELS else mask)
-    if moved is None:
+    found = maximise_correlation(view, reference, affine, inner if inner.sum() >= ECC_PIXELS else mask)
+    if not found:
         return affine, before
+    (moved,) = found
     after = registered(view, reference, Mapping(moved), alike)
     return (moved, after) if (after * alike).sum() > (before * alike).sum() else (affine, before)
 
 
 def maximise_correlation(
-    view: View, reference: list[Level], affine: Affine, mask: NDArray[np.uint8], motion: int = cv2.MOTION_AFFINE
-) -> Affine | None:
-    """The map near `affine` at which the contrast-normalised pixels of a mask correlate best, if any.
+    view: View,
+    reference: list[Level],
+    affine: Affine,
+    mask: NDArray[np.uint8],
+    motions: Sequence[int] = (cv2.MOTION_AFFINE,),
+) -> list[Affine]:
+    """The maps near `affine` at which the contrast-normalised pixels of a mask correlate best.
 
     Args:
         view: Where on the query.
         reference: Pyramid of the reference.
         affine: (2, 3) query -> reference.
         mask: (h, w) 1 where pixels of the view take part.
-        motion: Of OpenCV, how the map may differ from `affine`.
+        motions: Of OpenCV, how the maps may differ from `affine`.
+
+    Returns:
+        One for each motion, where there is one.
     """
     level = next(
         (one for one in view.finest(0, len(view.levels)) if min(one.gray.shape) <= ECC_SHORT_SIDE), view.levels[-1]
@@ -121,20 +129,26 @@ def maximise_correlation(
         cv2.warpAffine(mask, view.pixel_frame(level), inside.shape[::-1], flags=flags) * inside, np.uint8
     )
     if chosen.sum() < ECC_PIXELS:
-        return None
+        return []
     box = box_around(chosen, ECC_AROUND)
     own, other, chosen = normalised(level.gray.numpy())[box], normalised(warped)[box], chosen[box]
     if _correlation(own[chosen > 0], other[chosen > 0]) < ECC_START:
-        return None
+        return []
+    frame = level_frame(level, box[1].start, box[0].start)
+    steps = (_step(own, other, chosen, motion) for motion in motions)
+    moved = [compose(frame, compose(step, invert(frame))) for step in steps if step is not None]
+    return [compose(affine, one) for one in moved if np.abs(one[:, :2] - np.eye(2)).max() < ECC_MAX_CHANGE]
+
+
+def _step(own: NDArray[np.float32], other: NDArray[np.float32], mask: NDArray[np.uint8], motion: int) -> Affine | None:
+    """The map from pixels of an image to those of another at which they correlate best, if it can be found."""
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, ECC_ROUNDS, 1e-4)
     start = np.eye(2, 3, dtype=np.float32)
     try:
-        _, step = cv2.findTransformECC(own, other, start, motion, criteria, chosen, 3)
+        _, step = cv2.findTransformECC(own, other, start, motion, criteria, mask, 3)
     except cv2.error:  # OpenCV raises when the correlation does not rise
         return None
-    frame = level_frame(level, box[1].start, box[0].start)
-    moved = compose(frame, compose(step.astype(np.float64), invert(frame)))
-    return compose(affine, moved) if np.abs(moved[:, :2] - np.eye(2)).max() < ECC_MAX_CHANGE else None
+    return np.asarray(step, np.float64)
 
 
 def _correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:

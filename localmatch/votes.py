@@ -58,7 +58,7 @@ def find_peaks(neighbours: Neighbours, most: int) -> Peaks:
         score, bins = (one.numpy() for one in vote(torch.from_numpy(evidence)))
         order = np.argsort(-score.ravel(), kind="stable")[:most]
         order = order[score.ravel()[order] > 0]
-        orders.append([(int(at // PEAKS), *bins.reshape(-1, 3)[at].tolist()) for at in order])
+        orders.append(list(map(tuple, np.column_stack([order // PEAKS, bins.reshape(-1, 3)[order]]).tolist())))
     chosen = np.array(in_turn(orders)[:most], np.int64).reshape(-1, 4)
     return Peaks(offsets[chosen[:, 0]], offsets[chosen[:, 0] + 1], chosen[:, 1:].astype(np.int32))
 

@@ -42,6 +42,15 @@ def planted(piece: np.ndarray) -> np.ndarray:
     return query
 
 
+def resampled(reference: np.ndarray, indices: list[list[float]], side: int) -> tuple[np.ndarray, Affine]:
+    """A query with a piece of a reference, whose pixels it shows as a map of pixel indices says; and its map."""
+    exact, flags = np.array(indices), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    seen = cv2.warpAffine(reference, exact, (256, 256), flags=flags)
+    # From pixel indices, as OpenCV counts, to positions, whose whole numbers are at the corners of pixels.
+    exact[:, 2] += 0.5 - exact[:, :2] @ [0.5, 0.5]
+    return planted(seen[80 : 80 + side, 60 : 60 + side]), exact
+
+
 @pytest.mark.parametrize("pose", ["upright", "mirrored", "upside down"])
 @pytest.mark.parametrize("relit", [False, True], ids=["plain", "relit"])
 def test_a_piece_pasted_pixel_by_pixel_is_seen_and_its_map_is_exact(pose: str, relit: bool) -> None:
@@ -64,12 +73,7 @@ def test_a_piece_pasted_pixel_by_pixel_is_seen_and_its_map_is_exact(pose: str, r
 
 def test_a_resampled_piece_is_seen_and_its_map_is_refined() -> None:
     reference = photo("chelsea")
-    exact = np.array([[1.3, 0.1, 120], [-0.1, 1.3, 60]])
-    size = 256, 256
-    seen = cv2.warpAffine(reference, exact, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-    query = planted(seen[80:140, 60:120])
-    # From pixel indices, as OpenCV counts, to positions, whose whole numbers are at the corners of pixels.
-    exact[:, 2] += 0.5 - exact[:, :2] @ [0.5, 0.5]
+    query, exact = resampled(reference, [[1.3, 0.1, 120], [-0.1, 1.3, 60]], 60)
     near = nudged(exact, [[0.02, 0], [0, -0.02]], (0.8, -0.6), 60)
     corners = np.array([(70.0, 90.0), (110, 90), (70, 130), (110, 130)])
     score, affine = look(query, reference, near, 60)
@@ -92,11 +96,7 @@ def test_a_piece_is_seen_by_its_strongest_neighbour_where_too_few_others_bent_th
 
 def test_a_faint_resampled_piece_is_seen_by_a_shift_which_is_all_that_it_tells() -> None:
     reference = photo("astronaut")
-    exact = np.array([[1.45, 0, 200], [0, 1.45, 100]])
-    size = 256, 256
-    seen = cv2.warpAffine(reference, exact, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-    query = planted(seen[80:120, 60:100])
-    exact[:, 2] += 0.5 - exact[:, :2] @ [0.5, 0.5]
+    query, exact = resampled(reference, [[1.45, 0, 200], [0, 1.45, 100]], 40)
     score, _ = look(query, reference, nudged(exact, [[0, 0], [0, 0]], (0.9, 0.5), 40), 40)
     assert score > 5
 

@@ -102,10 +102,8 @@ def test_what_the_pair_network_takes_for_a_second_photograph_is_not_compared(
     odds: float, maps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = photo("coffee")
-    query, alignment = (
-        encoded(image),
-        Alignment(0, np.eye(2, 3), 900, np.arange(20), (200, 150, 400, 300), np.eye(2, 3)),
-    )
+    query = encoded(image)
+    alignment = Alignment(0, np.eye(2, 3), 900, np.arange(20), (200, 150, 400, 300), np.eye(2, 3))
     monkeypatch.setattr(verification, "copy_odds", lambda view, *_: np.full(view.size[::-1], odds, np.float32))
     found = verify(load_descriptor().network, query, query_structure(query), pyramid(image), alignment)
     assert len(found) == maps
