@@ -1,14 +1,12 @@
-"""What an affine map leaves over: a smooth flow, of a copy that was bent, or the homography nearest to it.
+"""What affine map and homography leave over: a smooth flow, of a copy that was bent.
 
-A flow also brings the second photograph of a carpet into register, which an affine map does not, and a homography only
-where the thing is flat. So register is no evidence here; what only a copy has is that the pixels are then the same,
-down to the grain.
+A flow also brings the second photograph of a carpet into register, which an affine map does not. So register is no
+evidence here; what only a copy has is that the pixels are then the same, down to the grain.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -39,10 +37,6 @@ of that of second photographs. Finer levels are interpolated, and differ by that
 SAME_FLOOR = 1e-3
 """Energy below which pixels show nothing to compare."""
 
-PLANE_SAMPLES, PLANE_ERROR, RANSAC_ROUNDS = 4000, 1.0, 500
-"""A homography is fitted to the flow of so many pixels at most, by RANSAC of this error in query pixels and so many
-rounds at most."""
-
 
 def find_flow(
     view: View, reference: list[Level], mapping: Mapping, alike: NDArray[np.bool_], from_levels: Sequence[int]
@@ -68,28 +62,6 @@ def find_flow(
             pixels = step.clip(-LARGEST_STEP, LARGEST_STEP) * np.array(level.scale, np.float32)
             flow = flow + view.resample(pixels, level)
     return Mapping(mapping.affine, flow, view.corner)
-
-
-def nearest_homography(mapping: Mapping, alike: NDArray[np.bool_]) -> Mapping:
-    """The homography that is nearest to a mapping with a flow, where its pixels look alike.
-
-    Unlike a free flow it brings only one plane's picture into exact register: eight numbers for all pixels. Where too
-    few look alike to tell, it is the mapping itself.
-    """
-    if mapping.flow is None:
-        return mapping
-    rows, columns = np.nonzero(alike)
-    step = -(-len(rows) // PLANE_SAMPLES) or 1
-    places = np.stack([columns, rows], 1)[::step].astype(np.float64)
-    moved = places + mapping.flow[rows[::step], columns[::step]]
-    plane = None
-    if len(places) >= 4:
-        plane, _ = cv2.findHomography(places, moved, cv2.RANSAC, PLANE_ERROR, maxIters=RANSAC_ROUNDS)
-    if plane is None:
-        return mapping
-    pixels = np.indices(alike.shape, np.float64)[::-1].transpose(1, 2, 0)
-    flow = cv2.perspectiveTransform(pixels, plane) - pixels
-    return replace(mapping, flow=flow.astype(np.float32), projective=True)
 
 
 def same_pixels(view: View, reference: list[Level], mapping: Mapping) -> NDArray[np.float32]:

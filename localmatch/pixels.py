@@ -6,15 +6,15 @@ and contrast apart, over more than an edge or a corner, is no chance.
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from localmatch.geometry import Affine, project
 from localmatch.heatmap import smooth_evidence
 from localmatch.records import Alignment, Box, Candidate, Encoded, Level, Mapping, Structure, Verified
+from localmatch.refinement import AFFINE, refined
 from localmatch.regions import MIN_HEAT, find_parts
-from localmatch.registration import correlation, maximise_correlation, same_at_a_look
+from localmatch.registration import correlation, same_at_a_look
 from localmatch.views import View, view_of
 
 AROUND, WITHIN = 24, 8
@@ -22,9 +22,6 @@ AROUND, WITHIN = 24, 8
 
 LEAST_SAME = MIN_HEAT / 2
 """Where fewer pixels are the same, no region is looked for: smoothing moves their heat and hardly adds any."""
-
-MOTIONS = cv2.MOTION_TRANSLATION, cv2.MOTION_AFFINE
-"""How maps are refined: few pixels tell a shift, but no affine map."""
 
 PASTED = 0.06
 """A map whose linear part is nearer to one of the eight poses may be that of a copy which was pasted pixel by pixel."""
@@ -53,18 +50,23 @@ def look_at_pixels(
             for one in (query.support, query.distinct, query.texture, query.contrast, query.coarse)
         )
     )
-    patches = np.zeros(encoded.size[::-1], np.uint8)
-    patches[view_of(encoded, _grown(alignment.box, WITHIN)).slices] = 1
-    refined = maximise_correlation(view, reference, alignment.affine, patches[view.slices], MOTIONS)
-    affines = [*_maps(alignment), *refined]
+    patches = np.zeros(encoded.size[::-1], bool)
+    patches[view_of(encoded, _grown(alignment.box, WITHIN)).slices] = True
+    affines = _maps(alignment) + _refined(view, reference, alignment.affine, patches[view.slices])
     same = [same_at_a_look(view, reference, affine) for affine in affines]
     best = int(np.argmax([one.sum() for one in same]))
     # Contrast normalisation sees the host around the patches, but not within what is the same.
-    finer = maximise_correlation(view, reference, affines[best], (same[best] > 0.5).astype(np.uint8), MOTIONS)
+    finer = _refined(view, reference, affines[best], same[best] > 0.5)
     affines += finer
     same += [same_at_a_look(view, reference, affine) for affine in finer]
     scores = [_score(seen, candidate, view, reference, *one) for one in zip(affines, same, strict=True)]
     return max(scores), affines[int(np.argmax(scores))]
+
+
+def _refined(view: View, reference: list[Level], affine: Affine, mask: NDArray[np.bool_]) -> list[Affine]:
+    """The affine map refined, if it can be."""
+    finer = refined(view, reference, affine, mask, AFFINE)
+    return [] if finer is None else [finer.affine]
 
 
 def _maps(alignment: Alignment) -> list[Affine]:

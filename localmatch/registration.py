@@ -17,10 +17,11 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from localmatch.geometry import Affine, box_around, compose, invert, level_frame
+from localmatch.geometry import Affine
 from localmatch.kernels import local_zncc
 from localmatch.kernels.zncc import ONE
 from localmatch.records import Level, Mapping
+from localmatch.refinement import AFFINE, refined
 from localmatch.structure import contrast
 from localmatch.views import View
 from localmatch.warping import normalised, warp
@@ -61,24 +62,11 @@ the second sees less of noise and JPEG."""
 SAME, SAME_WIDTH = 0.95, 0.01
 """Correlation on the finest of those levels at which a pixel is as likely the same as not, and the logistic's width."""
 
-ECC_SHORT_SIDE, ECC_ROUNDS, ECC_PIXELS = 600, 12, 200
-"""The alignment is refined on a level of at most this short side, in so many rounds, on so many pixels at least."""
-
-ECC_EDGE = 17
-"""Pixels that are shaved off the edge of what takes part in the refinement."""
-
-ECC_AROUND, ECC_START = 4, 0.1
-"""Pixels around what takes part that its gradients see; and the correlation before the refinement below which none is
-tried: of the 3,368 maps that a few images were looked at with, 40% have less, and none of the 48 that showed a copy."""
-
-ECC_MAX_CHANGE = 0.15
-"""A refinement that changes the linear part by more has run away and is dropped."""
-
 
 def refine(
     view: View, reference: list[Level], affine: Affine, alike: NDArray[np.bool_]
 ) -> tuple[Affine, NDArray[np.float32]]:
-    """The affine map or, where more pixels are in exact register with it, the one that maximises their correlation.
+    """The affine map, refined where that brings more pixels into exact register.
 
     Args:
         view: Where on the query.
@@ -90,71 +78,11 @@ def refine(
         The affine map, and what `registered` says of it.
     """
     before = registered(view, reference, Mapping(affine), alike)
-    mask = alike.astype(np.uint8)
-    # Contrast normalisation sees the host at the edge of a copy, which would bend the map.
-    inner = cv2.erode(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (ECC_EDGE, ECC_EDGE)))
-    found = maximise_correlation(view, reference, affine, inner if inner.sum() >= ECC_PIXELS else mask)
-    if not found:
+    finer = refined(view, reference, affine, alike, AFFINE)
+    if finer is None:
         return affine, before
-    (moved,) = found
-    after = registered(view, reference, Mapping(moved), alike)
-    return (moved, after) if (after * alike).sum() > (before * alike).sum() else (affine, before)
-
-
-def maximise_correlation(
-    view: View,
-    reference: list[Level],
-    affine: Affine,
-    mask: NDArray[np.uint8],
-    motions: Sequence[int] = (cv2.MOTION_AFFINE,),
-) -> list[Affine]:
-    """The maps near `affine` at which the contrast-normalised pixels of a mask correlate best.
-
-    Args:
-        view: Where on the query.
-        reference: Pyramid of the reference.
-        affine: (2, 3) query -> reference.
-        mask: (h, w) 1 where pixels of the view take part.
-        motions: Of OpenCV, how the maps may differ from `affine`.
-
-    Returns:
-        One for each motion, where there is one.
-    """
-    level = next(
-        (one for one in view.finest(0, len(view.levels)) if min(one.gray.shape) <= ECC_SHORT_SIDE), view.levels[-1]
-    )
-    warped, inside = warp(reference, level, Mapping(affine))
-    flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
-    chosen = np.asarray(
-        cv2.warpAffine(mask, view.pixel_frame(level), inside.shape[::-1], flags=flags) * inside, np.uint8
-    )
-    if chosen.sum() < ECC_PIXELS:
-        return []
-    box = box_around(chosen, ECC_AROUND)
-    own, other, chosen = normalised(level.gray.numpy())[box], normalised(warped)[box], chosen[box]
-    if _correlation(own[chosen > 0], other[chosen > 0]) < ECC_START:
-        return []
-    frame = level_frame(level, box[1].start, box[0].start)
-    steps = (_step(own, other, chosen, motion) for motion in motions)
-    moved = [compose(frame, compose(step, invert(frame))) for step in steps if step is not None]
-    return [compose(affine, one) for one in moved if np.abs(one[:, :2] - np.eye(2)).max() < ECC_MAX_CHANGE]
-
-
-def _step(own: NDArray[np.float32], other: NDArray[np.float32], mask: NDArray[np.uint8], motion: int) -> Affine | None:
-    """The map from pixels of an image to those of another at which they correlate best, if it can be found."""
-    criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, ECC_ROUNDS, 1e-4)
-    start = np.eye(2, 3, dtype=np.float32)
-    try:
-        _, step = cv2.findTransformECC(own, other, start, motion, criteria, mask, 3)
-    except cv2.error:  # OpenCV raises when the correlation does not rise
-        return None
-    return np.asarray(step, np.float64)
-
-
-def _correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    """Correlation of two samples, 0 where one is constant."""
-    one, other = one - one.mean(), other - other.mean()
-    return float((one * other).sum() / max(np.sqrt((one * one).sum() * (other * other).sum()), 1e-6))
+    after = registered(view, reference, finer, alike)
+    return (finer.affine, after) if (after * alike).sum() > (before * alike).sum() else (affine, before)
 
 
 def registered(view: View, reference: list[Level], mapping: Mapping, alike: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -17,12 +17,14 @@ from localmatch.bands import coarse, coarse_reference
 from localmatch.comparison import LOOK_FROM, Comparison
 from localmatch.descriptor.network import STRIDE
 from localmatch.descriptor.quantised import QuantisedNet
-from localmatch.flow import COARSE, FINE, find_flow, nearest_homography, same_pixels
+from localmatch.flow import COARSE, FINE, find_flow, same_pixels
+from localmatch.geometry import Affine
 from localmatch.kernels import splat_evidence
 from localmatch.kernels.splat import PEAK, SUBPIXEL
 from localmatch.pairs.odds import copy_odds
 from localmatch.patches import PATCH
 from localmatch.records import Alignment, Box, Encoded, Level, Mapping, Neighbours, Structure, Verified
+from localmatch.refinement import FAR, PLANE, refined
 from localmatch.registration import (
     contrast_of,
     correlation,
@@ -51,12 +53,13 @@ UNLIKELY, LIKELIEST = -1.0, 90
 not: large ones that were bent are likely where the map fits them. Of 57 alignments that show large bent copies of
 development the lowest has -0.6, with a mean of -2.2; of 246 others three of five have less than the first."""
 
-BENT = 0.6
-"""Where a smaller share of what looks alike is in exact register, it may be that the copy was bent."""
+IN_PLANE, BENT = 0.85, 0.6
+"""Where a smaller share of what looks alike is in exact register, it may be that the copy is seen in perspective, or
+that it was bent."""
 
 PLANE_ROUNDS, PROMISING = 2, 0.1
-"""Times that a homography is fitted to the flow that it leaves over, each of which shows more of a copy; and the share
-that must be in register for the next."""
+"""Times that a homography is fitted, each of which shows more of a copy; and the share that must be in register for the
+next."""
 
 TEXTURED = 128.0
 """A flow is tried where what looks alike holds so many pixels of texture; without, it would be no evidence."""
@@ -90,8 +93,9 @@ def verify(
     found: list[Found] = []
     if share >= REGISTERED or odds[alike].mean() >= LIKELY:
         found.append((Mapping(affine), register))
-    if share < BENT and float((query.texture[view.slices] * alike).sum()) >= TEXTURED:
-        found += _bent(comparison, Mapping(affine), alike, max(share, REGISTERED_BENT))
+    if share < IN_PLANE:
+        texture_alike = float((query.texture[view.slices] * alike).sum())
+        found += _bent(comparison, affine, alike, max(share, REGISTERED_BENT), texture_alike >= TEXTURED)
 
     def whole(part: NDArray[np.float32]) -> NDArray[np.float32]:
         out = np.zeros((*part.shape[:-2], *encoded.size[::-1]), np.float32)
@@ -121,35 +125,42 @@ def _compared(comparison: Comparison, mapping: Mapping, alike: NDArray[np.bool_]
     return np.maximum(evidence, likely_same(correlations)), wide, correlations, afar
 
 
-def _bent(comparison: Comparison, affine: Mapping, alike: NDArray[np.bool_], share: float) -> list[Found]:
+def _bent(
+    comparison: Comparison, affine: Affine, alike: NDArray[np.bool_], share: float, textured: bool
+) -> list[Found]:
     """A homography if a larger share is in register with it, and a flow after which a yet larger one is the same."""
+    found, share = _flattened(comparison, affine, alike, share)
+    if share >= BENT or not textured:
+        return found
     view, reference = comparison.view, comparison.reference
-    found: list[Found] = []
-    bent = find_flow(view, reference, affine, alike, COARSE)
+    bent = find_flow(view, reference, Mapping(affine), alike, COARSE)
     # A bent copy comes into sight as the flow brings it nearer.
     alike = comparison.alike(bent)
     bent = find_flow(view, reference, bent, alike, FINE)
-    flat, share_flat = _flattened(comparison, bent, alike)
-    if share_flat > share:
-        found.append(flat)
     same = same_pixels(view, reference, bent)
-    if _share(same, alike) > max(share, share_flat):
+    if _share(same, alike) > share:
         found.append((bent, same))
     return found
 
 
-def _flattened(comparison: Comparison, bent: Mapping, alike: NDArray[np.bool_]) -> tuple[Found, float]:
-    """The homography nearest to a bent map, and the share of what looks alike that is in register with it."""
+def _flattened(
+    comparison: Comparison, affine: Affine, alike: NDArray[np.bool_], share: float
+) -> tuple[list[Found], float]:
+    """A homography if a larger share of what looks alike is in register with it, and the larger share."""
     view, reference = comparison.view, comparison.reference
-    plane = nearest_homography(bent, alike)
+    found: list[Found] = []
     for _ in range(PLANE_ROUNDS):
-        plane = nearest_homography(find_flow(view, reference, plane, alike, FINE), alike)
+        plane = refined(view, reference, affine, alike, PLANE, FAR)
+        if plane is None:
+            break
         alike = comparison.alike(plane)
         register = registered(view, reference, plane, alike)
-        share = _share(register, alike)
-        if share < PROMISING:
+        flat = _share(register, alike)
+        if flat > share:
+            found, share = [(plane, register)], flat
+        if not PROMISING < flat < BENT:
             break
-    return (plane, register), share
+    return found, share
 
 
 def _share(registered: NDArray[np.float32], alike: NDArray[np.bool_]) -> float:
