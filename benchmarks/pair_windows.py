@@ -79,7 +79,8 @@ def copies(references: Sequence[Path], hosts: Sequence[Path], overlays: Sequence
         encoded = encode_query(network, query.image, audit.QUERY_BUDGET)
         if levels and encoded.levels:
             affine = compose(copy.affine, _error(rng, copy.mask, _drawn(rng, ERRORS)))
-            found = Alignment(copy.reference, affine, 0, np.empty(0, np.int64), copy.query_box, affine)
+            alignment = Alignment(copy.reference, affine, 0, np.empty(0, np.int64), copy.query_box, affine)
+            found = Candidate(alignment, frozenset())
             with _everything_compared():
                 verified = verification.verify(network, encoded, verification.query_structure(encoded), levels, found)
             bent = [one.mapping for one in verified if one.mapping.flow is not None]

@@ -145,6 +145,7 @@ def score_of(
         odds = float(_means(verified.odds[None, heat > 0], query.support[None, heat > 0])[0])
         pair = PAIR_WORTH * enough * odds * min(MOST_RARE, rarity) ** 0.5
         score = max(score * math.exp(DOUBT * min(0.0, odds)), turned * pair)
+    score = max(score, turned * PAIR_WORTH * candidate.odds * bool(mask[_inside(candidate.alignment.box)].any()))
     return score, same
 
 

@@ -6,11 +6,15 @@ and contrast apart, over more than an edge or a corner, is no chance.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from localmatch.geometry import Affine, project
 from localmatch.heatmap import smooth_evidence
+from localmatch.judge import ENOUGH
+from localmatch.pairs.odds import copy_odds
 from localmatch.records import Alignment, Box, Candidate, Encoded, Level, Mapping, Structure, Verified
 from localmatch.refinement import AFFINE, refined
 from localmatch.regions import MIN_HEAT, find_parts
@@ -27,10 +31,8 @@ PASTED = 0.06
 """A map whose linear part is nearer to one of the eight poses may be that of a copy which was pasted pixel by pixel."""
 
 
-def look_at_pixels(
-    encoded: Encoded, query: Structure, reference: list[Level], candidate: Candidate
-) -> tuple[float, Affine]:
-    """The score that an alignment would have for the pixels that are the same; 0 where they are no region.
+def look_at_pixels(encoded: Encoded, query: Structure, reference: list[Level], candidate: Candidate) -> Candidate:
+    """What the pixels around the agreeing patches say of a candidate.
 
     Args:
         encoded: A query from `encode_query`.
@@ -39,8 +41,8 @@ def look_at_pixels(
         candidate: The alignment, and how many references show the same.
 
     Returns:
-        score: As of `judge`, were all in register.
-        affine: (2, 3) float64 query -> reference, as given or refined, whichever scores higher.
+        The candidate with its `look` and `odds`, and with the affine map as given or refined: that of the highest look
+        or, where all are 0, that by which most pixels are the same.
     """
     alignment = candidate.alignment
     view = view_of(encoded, _grown(alignment.box, AROUND))
@@ -52,7 +54,9 @@ def look_at_pixels(
     )
     patches = np.zeros(encoded.size[::-1], bool)
     patches[view_of(encoded, _grown(alignment.box, WITHIN)).slices] = True
-    affines = _maps(alignment) + _refined(view, reference, alignment.affine, patches[view.slices])
+    patches = patches[view.slices]
+    refined_from = _refined(view, reference, alignment.affine, patches)
+    affines = _maps(alignment) + refined_from
     same = [same_at_a_look(view, reference, affine) for affine in affines]
     best = int(np.argmax([one.sum() for one in same]))
     # Contrast normalisation sees the host around the patches, but not within what is the same.
@@ -60,7 +64,14 @@ def look_at_pixels(
     affines += finer
     same += [same_at_a_look(view, reference, affine) for affine in finer]
     scores = [_score(seen, candidate, view, reference, *one) for one in zip(affines, same, strict=True)]
-    return max(scores), affines[int(np.argmax(scores))]
+    chosen = max(range(len(affines)), key=lambda one: (scores[one], same[one].sum()))
+    odds = 0.0
+    if refined_from or finer:
+        there = copy_odds(view, reference, Mapping(affines[chosen]))
+        weight = seen.support * patches
+        texture = float((seen.texture * patches).sum())
+        odds = float((there * weight).sum() / max(weight.sum(), 1.0)) * min(1.0, texture / ENOUGH)
+    return replace(candidate, alignment=replace(alignment, affine=affines[chosen]), look=scores[chosen], odds=odds)
 
 
 def _refined(view: View, reference: list[Level], affine: Affine, mask: NDArray[np.bool_]) -> list[Affine]:

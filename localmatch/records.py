@@ -156,11 +156,13 @@ class Candidate:
         alignment: The strongest alignment of that part.
         sharing: Numbers of all references with a comparable alignment there, its own included.
         look: The score that its pixels have at a look, were all in register; 0 where they are not the same.
+        odds: Mean log-odds of the pair network there, as far as there is enough texture to tell.
     """
 
     alignment: Alignment
     sharing: frozenset[int]
     look: float = 0.0
+    odds: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.special import expit
 
 from localmatch.bands import coarse, coarse_reference
 from localmatch.comparison import LOOK_FROM, Comparison
@@ -19,12 +20,14 @@ from localmatch.descriptor.network import STRIDE
 from localmatch.descriptor.quantised import QuantisedNet
 from localmatch.flow import COARSE, FINE, find_flow, same_pixels
 from localmatch.geometry import Affine
+from localmatch.judge import PAIR_WORTH
 from localmatch.kernels import splat_evidence
 from localmatch.kernels.splat import PEAK, SUBPIXEL
 from localmatch.pairs.odds import copy_odds
 from localmatch.patches import PATCH
-from localmatch.records import Alignment, Box, Encoded, Level, Mapping, Neighbours, Structure, Verified
+from localmatch.records import Alignment, Box, Candidate, Encoded, Level, Mapping, Neighbours, Structure, Verified
 from localmatch.refinement import FAR, PLANE, refined
+from localmatch.regions import MIN_SCORE
 from localmatch.registration import (
     contrast_of,
     correlation,
@@ -35,7 +38,7 @@ from localmatch.registration import (
     same_at_a_look,
 )
 from localmatch.structure import structure, texture
-from localmatch.views import view_of
+from localmatch.views import View, view_of
 
 EXTENT_FROM, EXTENT_ALIKE, EXTENT_MARGIN = 2, 0.5, 32
 """How far a copy reaches is judged on the finest level from this index on: where similarity is over the second number;
@@ -61,6 +64,14 @@ PLANE_ROUNDS, PROMISING = 2, 0.1
 """Times that a homography is fitted, each of which shows more of a copy; and the share that must be in register for the
 next."""
 
+SURE = MIN_SCORE / PAIR_WORTH
+"""Candidates of higher odds at a look are copies for that alone, and drawn as the pair network sees them, too, where
+descriptors see too much of the host."""
+
+DRAWN_WITHIN = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
+"""So much less of what it sees, as it sees a little beyond the edge, and regions are grown. Of five small pieces of
+development the mask IoU is 0.86 so, and 0.72 without."""
+
 TEXTURED = 128.0
 """A flow is tried where what looks alike holds so many pixels of texture; without, it would be no evidence."""
 
@@ -77,52 +88,66 @@ def screen(network: QuantisedNet, encoded: Encoded, reference: list[Level], alig
 
 
 def verify(
-    network: QuantisedNet, encoded: Encoded, query: Structure, reference: list[Level], alignment: Alignment
+    network: QuantisedNet, encoded: Encoded, query: Structure, reference: list[Level], candidate: Candidate
 ) -> list[Verified]:
     """Refine an alignment, bend it where that helps, and compare every pixel where enough is in register."""
-    view = view_of(encoded, _extent(network, encoded, reference, alignment))
+    affine, sure = candidate.alignment.affine, candidate.odds > SURE
+    view = view_of(encoded, _extent(network, encoded, reference, candidate.alignment))
     comparison = Comparison(network, view, reference)
-    alike = comparison.alike(Mapping(alignment.affine)) | (same_at_a_look(view, reference, alignment.affine) > 0.5)
+    alike = comparison.alike(Mapping(affine)) | (same_at_a_look(view, reference, affine) > 0.5)
+    if sure:
+        alike |= copy_odds(view, reference, Mapping(affine)) > 0
     if not alike.any():
         return []
-    affine, register = refine(view, reference, alignment.affine, alike)
-    odds = copy_odds(view, reference, Mapping(affine))
-    if np.percentile(odds[alike], LIKELIEST) < UNLIKELY:
+    found = _mappings(comparison, query, affine, alike)
+    return [_whole(_compared(comparison, *one, alike, sure), view, encoded.size) for one in found]
+
+
+def _mappings(comparison: Comparison, query: Structure, affine: Affine, alike: NDArray[np.bool_]) -> list[Found]:
+    """The mappings to compare, of a view and a reference: affine, a homography, and one with a flow, or none."""
+    view, reference = comparison.view, comparison.reference
+    affine, register = refine(view, reference, affine, alike)
+    odds = copy_odds(view, reference, Mapping(affine))[alike]
+    if np.percentile(odds, LIKELIEST) < UNLIKELY:
         return []
     share = _share(register, alike)
     found: list[Found] = []
-    if share >= REGISTERED or odds[alike].mean() >= LIKELY:
+    if share >= REGISTERED or odds.mean() >= LIKELY:
         found.append((Mapping(affine), register))
     if share < IN_PLANE:
-        texture_alike = float((query.texture[view.slices] * alike).sum())
-        found += _bent(comparison, affine, alike, max(share, REGISTERED_BENT), texture_alike >= TEXTURED)
-
-    def whole(part: NDArray[np.float32]) -> NDArray[np.float32]:
-        out = np.zeros((*part.shape[:-2], *encoded.size[::-1]), np.float32)
-        out[..., *view.slices] = part
-        return out
-
-    verified = []
-    for mapping, exact in found:
-        evidence, wide, correlations, afar = map(whole, _compared(comparison, mapping, alike))
-        own = whole(odds if mapping.flow is None else copy_odds(view, reference, mapping))
-        verified.append(Verified(mapping, evidence, whole(exact), wide, correlations, afar, own))
-    return verified
+        textured = float((query.texture[view.slices] * alike).sum()) >= TEXTURED
+        found += _bent(comparison, affine, alike, max(share, REGISTERED_BENT), textured)
+    return found
 
 
-def _compared(comparison: Comparison, mapping: Mapping, alike: NDArray[np.bool_]) -> tuple[NDArray[np.float32], ...]:
-    """Evidence, wide register, correlation and the look from afar of a mapping, on the pixels of the view.
+def _compared(
+    comparison: Comparison, mapping: Mapping, register: NDArray[np.float32], alike: NDArray[np.bool_], sure: bool
+) -> Verified:
+    """All that is said of a mapping, on the pixels of the view.
 
     Pixels that are the same, which small pieces show where descriptors see too much of the host, and exact register in
-    wide windows are evidence of affine maps only.
+    wide windows are evidence of affine maps only; and so is what the pair network says, where that is sure.
     """
     view, reference = comparison.view, comparison.reference
     correlations, evidence = correlation(view, reference, mapping), comparison.evidence(mapping)
+    odds, wide = copy_odds(view, reference, mapping), np.zeros_like(evidence)
+    if mapping.flow is None:
+        wide = registered_widely(view, reference, mapping, alike)
+        evidence = np.maximum(evidence, likely_same(correlations))
+        if sure:
+            evidence = np.maximum(evidence, cv2.erode(np.asarray(expit(odds), np.float32), DRAWN_WITHIN))
     afar = coarse_reference(view, reference, mapping)
-    if mapping.flow is not None:
-        return evidence, np.zeros_like(evidence), correlations, afar
-    wide = registered_widely(view, reference, mapping, alike)
-    return np.maximum(evidence, likely_same(correlations)), wide, correlations, afar
+    return Verified(mapping, evidence, register, wide, correlations, afar, odds)
+
+
+def _whole(verified: Verified, view: View, size: tuple[int, int]) -> Verified:
+    """What is said of the pixels of a view, as said of the pixels of the query, of (width, height); 0 elsewhere."""
+    maps = {}
+    for name in ("evidence", "registered", "wide", "correlation", "coarse", "odds"):
+        part = getattr(verified, name)
+        maps[name] = np.zeros((*part.shape[:-2], *size[::-1]), np.float32)
+        maps[name][..., *view.slices] = part
+    return Verified(verified.mapping, **maps)
 
 
 def _bent(

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from helpers import encoded, photo
 
+from localmatch.audit import LIKELY_PASS
 from localmatch.geometry import Affine, project
 from localmatch.patches import pyramid
 from localmatch.pixels import look_at_pixels
@@ -15,6 +16,9 @@ SIDE, CORNER = 36, np.array([220, 150])
 """Of the copied piece, and its corner on the reference."""
 
 LIGHT = (0.8, 30)
+
+BOX_CORNERS = np.array([(70.0, 90.0), (110, 90), (70, 130), (110, 130)])
+"""Of the middle of a larger piece, on the query."""
 
 
 def candidate(affine: Affine, side: int, strongest: Affine) -> Candidate:
@@ -32,8 +36,13 @@ def nudged(exact: Affine, linear: list[list[float]], shift: tuple[float, float],
 def look(
     query: np.ndarray, reference: np.ndarray, affine: Affine, side: int = SIDE, strongest: Affine | None = None
 ) -> tuple[float, Affine]:
-    described, strongest = encoded(query), affine if strongest is None else strongest
-    return look_at_pixels(described, query_structure(described), pyramid(reference), candidate(affine, side, strongest))
+    found = looked(query, reference, candidate(affine, side, affine if strongest is None else strongest))
+    return found.look, found.alignment.affine
+
+
+def looked(query: np.ndarray, reference: np.ndarray, given: Candidate) -> Candidate:
+    described = encoded(query)
+    return look_at_pixels(described, query_structure(described), pyramid(reference), given)
 
 
 def planted(piece: np.ndarray) -> np.ndarray:
@@ -75,10 +84,9 @@ def test_a_resampled_piece_is_seen_and_its_map_is_refined() -> None:
     reference = photo("chelsea")
     query, exact = resampled(reference, [[1.3, 0.1, 120], [-0.1, 1.3, 60]], 60)
     near = nudged(exact, [[0.02, 0], [0, -0.02]], (0.8, -0.6), 60)
-    corners = np.array([(70.0, 90.0), (110, 90), (70, 130), (110, 130)])
     score, affine = look(query, reference, near, 60)
     assert score > 5
-    before, after = (np.linalg.norm(project(one, corners) - project(exact, corners)) for one in (near, affine))
+    before, after = (np.linalg.norm(project(one, BOX_CORNERS) - project(exact, BOX_CORNERS)) for one in (near, affine))
     assert after < before / 2
 
 
@@ -125,3 +133,22 @@ def test_what_is_not_the_same_or_no_more_than_an_edge_is_not_seen(query: np.ndar
 def test_a_look_beyond_the_reference_is_none() -> None:
     score, _ = look(photo("brick")[:256, :256], photo("chelsea"), np.array([[1.0, 0, 5000], [0, 1, 5000]]))
     assert score == 0
+
+
+def test_a_noisy_piece_is_likely_a_copy_though_no_pixel_is_the_same() -> None:
+    reference = photo("chelsea")
+    x, y = CORNER
+    piece = reference[y : y + 60, x : x + 60]
+    ruined = (piece + np.random.default_rng(0).normal(0, 10, piece.shape)).clip(0, 255).astype(np.uint8)
+    exact = np.array([[1, 0, x - 60], [0, 1, y - 80]], float)
+    near = nudged(exact, [[0.01, 0], [0, 0.01]], (0.8, -0.6), 60)
+    found = looked(planted(ruined), reference, candidate(near, 60, near))
+    assert found.look == 0
+    assert found.odds > 2 * LIKELY_PASS
+    assert np.abs(project(found.alignment.affine, BOX_CORNERS) - project(exact, BOX_CORNERS)).max() < 0.5
+    strange = looked(planted(ruined), photo("coffee"), candidate(near, 60, near))
+    assert strange.odds < LIKELY_PASS
+
+
+def test_what_has_no_texture_is_not_likely_a_copy() -> None:
+    assert looked(edge(), edge(), candidate(np.eye(2, 3), SIDE, np.eye(2, 3))).odds < LIKELY_PASS

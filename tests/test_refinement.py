@@ -126,7 +126,9 @@ def test_only_the_mask_counts() -> None:
 
 
 @pytest.mark.parametrize("motion", [AFFINE, PLANE])
-@pytest.mark.parametrize("case", ["nothing there", "another picture", "no mask", "a few pixels", "beyond the reference"])
+@pytest.mark.parametrize(
+    "case", ["nothing there", "another picture", "no mask", "a few pixels", "beyond the reference"]
+)
 def test_what_tells_no_map_gets_none(case: str, motion: int) -> None:
     picture = photo("astronaut")[:400, :500]
     query = np.full_like(picture, 128) if case == "nothing there" else picture

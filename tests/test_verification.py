@@ -9,7 +9,7 @@ from localmatch import verification
 from localmatch.descriptor.network import LocalContrastNorm
 from localmatch.descriptor.weights import load_descriptor
 from localmatch.patches import pyramid
-from localmatch.records import Alignment, Mapping
+from localmatch.records import Alignment, Candidate, Mapping
 from localmatch.registration import registered_widely
 from localmatch.structure import structure
 from localmatch.verification import query_structure, verify
@@ -105,5 +105,6 @@ def test_what_the_pair_network_takes_for_a_second_photograph_is_not_compared(
     query = encoded(image)
     alignment = Alignment(0, np.eye(2, 3), 900, np.arange(20), (200, 150, 400, 300), np.eye(2, 3))
     monkeypatch.setattr(verification, "copy_odds", lambda view, *_: np.full(view.size[::-1], odds, np.float32))
-    found = verify(load_descriptor().network, query, query_structure(query), pyramid(image), alignment)
+    candidate = Candidate(alignment, frozenset([0]))
+    found = verify(load_descriptor().network, query, query_structure(query), pyramid(image), candidate)
     assert len(found) == maps
