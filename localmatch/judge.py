@@ -1,6 +1,6 @@
 """A part of a heatmap -> its score: there are five ways to be sure, and the surest one counts.
 
-    same pixels:   enough * register * (rarity * NOISE / (1 + LEAST_NOISE - correlation)) ^ 2
+    same pixels:   enough * register ^ 3 * (rarity * NOISE / (1 + LEAST_NOISE - correlation)) ^ 2
     large picture: (distinct pixels - ENOUGH) / LARGE * more than an affine map explains * wide register ^ 3
                    * min(1, rarity) * min(MOST_LIKE, NOISE / (1 + LEAST_NOISE - correlation)) ^ 3
     from afar:     min(1, (distinct pixels - few) / MANY) * more than a homography explains * min(1, rarity)
@@ -128,7 +128,7 @@ def score_of(
     texture = 0.0 if bent else _without_corners(heat * query.texture, FREE_CORNERS_OF_TEXTURE)
     enough = min(1.0, (texture + distinct / 2) / ENOUGH)
     like = NOISE / (1 + LEAST_NOISE - same)
-    same_pixels = (BENT_WORTH if bent else 1.0) * enough * register * (rarity * like) ** 2
+    same_pixels = (BENT_WORTH if bent else 1.0) * enough * register**3 * (rarity * like) ** 2
     more = max(0.0, 1 - FREE_SUPPORT / max(float(support.sum()), 1.0))
     large = max(0.0, distinct - ENOUGH) / LARGE * more * (wide * min(MOST_LIKE, like)) ** 3 * min(1.0, rarity)
     score = (PLANE_WORTH if projective else 1.0) * max(same_pixels, large)
@@ -143,7 +143,7 @@ def score_of(
     score = max(turned * score, LOOK_WORTH * candidate.look * bool(mask[_inside(candidate.alignment.box)].any()))
     if verified.odds is not None:
         odds = float(_means(verified.odds[None, heat > 0], query.support[None, heat > 0])[0])
-        pair = PAIR_WORTH * enough * odds * min(MOST_RARE, rarity) ** 0.5
+        pair = PAIR_WORTH * enough * odds * min(MOST_RARE, rarity) ** 0.5 * (PLANE_WORTH**0.5 if projective else 1.0)
         score = max(score * math.exp(DOUBT * min(0.0, odds)), turned * pair)
     score = max(score, turned * PAIR_WORTH * candidate.odds * bool(mask[_inside(candidate.alignment.box)].any()))
     return score, same

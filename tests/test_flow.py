@@ -56,32 +56,6 @@ def test_a_bent_picture_with_other_grain_is_not_the_same() -> None:
     assert flow.same_pixels(view, pyramid(photo("coffee")), mapping).mean() < 0.4
 
 
-def test_the_nearest_homography_is_the_one_that_a_noisy_flow_hides() -> None:
-    height, width = 90, 120
-    pixels = np.indices((height, width), np.float64)[::-1].transpose(1, 2, 0)
-    tilt = np.array([[1.02, 0.01, 2], [-0.02, 0.97, -1], [4e-4, -6e-4, 1]])
-    truth = cv2.perspectiveTransform(pixels, tilt) - pixels
-    flow_there = truth + np.random.default_rng(0).normal(0, 0.2, truth.shape)
-    alike = np.ones((height, width), bool)
-    alike[:, 100:] = False
-    flow_there[:, 100:] += 9  # what does not look alike says nothing
-    flow_there[:20, :20] += 5  # what is no part of the plane is passed over
-    mapping = Mapping(IDENTITY, flow_there.astype(np.float32), (5, 6))
-    plane = flow.nearest_homography(mapping, alike)
-    assert mapping.bent
-    assert not plane.bent
-    assert plane.corner == (5, 6)
-    assert np.abs(plane.flow - truth).max() < 0.15
-
-
-@pytest.mark.parametrize("count", [0, 1, 3])
-def test_too_few_pixels_have_no_homography(count: int) -> None:
-    alike = np.zeros((8, 8), bool)
-    alike.flat[:count] = True
-    mapping = Mapping(IDENTITY, np.zeros((8, 8, 2), np.float32))
-    assert flow.nearest_homography(mapping, alike) is mapping
-
-
 def test_a_view_of_one_pixel_has_a_flow() -> None:
     view = view_of(encoded(photo("coffee"), 100), (300, 200, 300.5, 200.5))
     mapping = flow.find_flow(view, pyramid(photo("coffee")), Mapping(IDENTITY), np.ones((1, 1), bool), flow.COARSE)

@@ -32,6 +32,7 @@ def judged(
     sharing: int = 1,
     flow: str = "",
     look: float = 0.0,
+    at_a_look: float = 0.0,
     box: Box = (50, 40, 110, 100),
     afar: NDArray[np.float32] | None = None,
     odds: float | None = None,
@@ -39,7 +40,7 @@ def judged(
 ) -> float:
     """The score of a square part.
 
-    `look` is the score at a look at `box`; `afar` the reference from afar, if it is looked at, beside `PICTURE`; `odds`
+    `look` is the score at a look at `box`, `at_a_look` the log-odds there; `afar` the reference from afar, if it is looked at, beside `PICTURE`; `odds`
     the log-odds of the pair network, if it was asked.
     """
     mask = np.zeros((SIDE, SIDE), bool)
@@ -58,7 +59,7 @@ def judged(
     query = Structure(flat(1), flat(1), flat(1), flat(1, 2), PICTURE)
     change(query, verified, mask)
     alignment = Alignment(0, np.eye(2, 3), round(10 * rarity * STANDS_OUT), np.arange(10), box, np.eye(2, 3))
-    candidate = Candidate(alignment, frozenset(range(sharing)), look)
+    candidate = Candidate(alignment, frozenset(range(sharing)), look, at_a_look)
     score, _ = score_of(mask, flat(1) * mask, query, verified, candidate)
     return score
 
@@ -134,6 +135,12 @@ def test_a_piece_that_is_the_same_at_a_look_is_enough_where_the_part_is() -> Non
     changed = {"correlation": 0.8, "register": 0.3}
     assert judged(**changed) < judged(**changed, look=30) < MIN_SCORE < judged(**changed, look=60)
     assert judged(**changed, look=60, box=(0, 0, 40, 160)) == judged(**changed)
+
+
+def test_what_the_pair_network_is_sure_of_at_a_look_is_a_copy_where_the_part_is() -> None:
+    changed = {"side": 20, "correlation": 0.7, "register": 0.1}
+    assert judged(**changed) < judged(**changed, at_a_look=2.5) < MIN_SCORE < judged(**changed, at_a_look=3.5)
+    assert judged(**changed, at_a_look=3.5, box=(0, 0, 40, 160)) == judged(**changed)
 
 
 def test_few_corners_are_no_evidence_however_well_they_agree() -> None:

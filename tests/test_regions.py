@@ -26,6 +26,21 @@ def parts_of(correlation: NDArray[np.float32], odds: NDArray[np.float32] | None 
     return find_parts(3, Candidate(alignment, frozenset([0])), heat, query, verified)
 
 
+@pytest.mark.parametrize(("to_see", "drawn"), [(1.0, False), (0.1, True)], ids=["something", "nothing"])
+def test_what_lies_on_a_copy_is_no_part_of_it_unless_there_is_nothing_to_see(to_see: float, drawn: bool) -> None:
+    hole, whole = np.s_[70:130, 70:130], np.s_[20:180, 20:180]
+    heat, correlation, support = flat(0), flat(0.98), flat(1)
+    heat[whole], heat[hole] = 1, 0
+    support[hole], correlation[hole] = to_see, 0.98 if drawn else 0.1
+    verified = Verified(Mapping(np.eye(2, 3)), heat, flat(1, 1), flat(0), correlation[None])
+    alignment = Alignment(0, np.eye(2, 3), 20 * STANDS_OUT, np.arange(10), (20, 20, 60, 60), np.eye(2, 3))
+    query = Structure(support, flat(1), flat(1), flat(1, 1), flat(0))
+    (part,) = find_parts(0, Candidate(alignment, frozenset([0])), heat, query, verified)
+    assert part.mask[100, 100] == drawn
+    assert part.mask[100, 30]
+    assert part.correlation == pytest.approx(0.98, abs=0.02)
+
+
 def test_pieces_of_one_copy_with_something_between_are_one_region() -> None:
     (part,) = parts_of(flat(0.98))
     assert part.owner == 3
