@@ -1,7 +1,8 @@
-"""A look at the pixels of an alignment: copies of pixels show at once, however small they are and few their patches.
+"""A look at the pixels of an alignment: small copies show at once, however few their patches.
 
 Descriptors of a small copy see the host, and two agreeing patches fit any map; but that pixels are the same, brightness
-and contrast apart, over more than an edge or a corner, is no chance.
+and contrast apart, over more than an edge or a corner, is no chance. Where noise or another rendering changed them all,
+the pair network still tells: of a hundred maps, the right one is nearly always the likeliest copy.
 """
 
 from __future__ import annotations
@@ -55,8 +56,8 @@ def look_at_pixels(encoded: Encoded, query: Structure, reference: list[Level], c
     patches = np.zeros(encoded.size[::-1], bool)
     patches[view_of(encoded, _grown(alignment.box, WITHIN)).slices] = True
     patches = patches[view.slices]
-    refined_from = _refined(view, reference, alignment.affine, patches)
-    affines = _maps(alignment) + refined_from
+    near = _refined(view, reference, alignment.affine, patches)
+    affines = _maps(alignment) + near
     same = [same_at_a_look(view, reference, affine) for affine in affines]
     best = int(np.argmax([one.sum() for one in same]))
     # Contrast normalisation sees the host around the patches, but not within what is the same.
@@ -65,13 +66,16 @@ def look_at_pixels(encoded: Encoded, query: Structure, reference: list[Level], c
     same += [same_at_a_look(view, reference, affine) for affine in finer]
     scores = [_score(seen, candidate, view, reference, *one) for one in zip(affines, same, strict=True)]
     chosen = max(range(len(affines)), key=lambda one: (scores[one], same[one].sum()))
-    odds = 0.0
-    if refined_from or finer:
-        there = copy_odds(view, reference, Mapping(affines[chosen]))
-        weight = seen.support * patches
-        texture = float((seen.texture * patches).sum())
-        odds = float((there * weight).sum() / max(weight.sum(), 1.0)) * min(1.0, texture / ENOUGH)
+    # Where nothing was refined, nothing correlates.
+    odds = _odds(seen, view, reference, affines[chosen], patches) if near or finer else 0.0
     return replace(candidate, alignment=replace(alignment, affine=affines[chosen]), look=scores[chosen], odds=odds)
+
+
+def _odds(query: Structure, view: View, reference: list[Level], affine: Affine, patches: NDArray[np.bool_]) -> float:
+    """Mean log-odds of the pair network around the patches, as far as there is enough texture to tell."""
+    odds, weight = copy_odds(view, reference, Mapping(affine)), query.support * patches
+    texture = float((query.texture * patches).sum())
+    return float((odds * weight).sum() / max(weight.sum(), 1.0)) * min(1.0, texture / ENOUGH)
 
 
 def _refined(view: View, reference: list[Level], affine: Affine, mask: NDArray[np.bool_]) -> list[Affine]:

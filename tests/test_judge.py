@@ -40,8 +40,8 @@ def judged(
 ) -> float:
     """The score of a square part.
 
-    `look` is the score at a look at `box`, `at_a_look` the log-odds there; `afar` the reference from afar, if it is looked at, beside `PICTURE`; `odds`
-    the log-odds of the pair network, if it was asked.
+    `look` is the score at a look at `box`, `at_a_look` the log-odds there; `afar` the reference from afar, if it is
+    looked at, beside `PICTURE`; `odds` the log-odds of the pair network, if it was asked.
     """
     mask = np.zeros((SIDE, SIDE), bool)
     mask[40 : 40 + side, 50 : 50 + side] = True

@@ -12,8 +12,8 @@ from localmatch.patches import pyramid
 from localmatch.records import Alignment, Candidate, Mapping
 from localmatch.registration import registered_widely
 from localmatch.structure import structure
-from localmatch.verification import query_structure, verify
-from localmatch.views import view_of
+from localmatch.verification import SURE, query_structure, verify
+from localmatch.views import View, view_of
 from localmatch.warping import CONTRAST_WINDOW, normalised, warp
 
 
@@ -108,3 +108,24 @@ def test_what_the_pair_network_takes_for_a_second_photograph_is_not_compared(
     candidate = Candidate(alignment, frozenset([0]))
     found = verify(load_descriptor().network, query, query_structure(query), pyramid(image), candidate)
     assert len(found) == maps
+
+
+@pytest.mark.parametrize(("at_a_look", "drawn"), [(0.0, False), (2 * SURE, True)])
+def test_what_the_pair_network_is_sure_of_is_drawn_though_descriptors_see_the_host(
+    at_a_look: float, drawn: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def odds(view: View, *_: object) -> np.ndarray:
+        seen = np.full((400, 600), -8, np.float32)
+        seen[200:240, 300:350] = 8
+        return seen[view.slices]
+
+    monkeypatch.setattr(verification, "copy_odds", odds)
+    query = encoded(photo("coffee"))
+    alignment = Alignment(0, np.eye(2, 3), 900, np.arange(2), (310, 210, 330, 230), np.eye(2, 3))
+    candidate = Candidate(alignment, frozenset([0]), odds=at_a_look)
+    found = verify(load_descriptor().network, query, query_structure(query), pyramid(photo("rocket")), candidate)
+    assert len(found) == drawn
+    for one in found:
+        assert one.evidence[210:230, 310:340].min() > 0.9
+        assert one.evidence[:195].max() < 0.5
+        assert one.evidence.shape == (400, 600)
