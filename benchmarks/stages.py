@@ -40,7 +40,7 @@ STAGES = {
     "votes": "localmatch.audit.find_peaks",
     "neighbours in the shortlist": "localmatch.audit.match_shortlist",
     "alignments": "localmatch.audit.find_alignments",
-    "look at pixels": "localmatch.audit._exact",
+    "look at pixels": "localmatch.audit._looked",
     "first look": "localmatch.audit._alike",
     "verification": "localmatch.verification.verify",
     "regions": "localmatch.audit.find_parts",
