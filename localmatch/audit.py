@@ -39,8 +39,8 @@ EXACT, LIKELY, VERIFIED, AFAR = 4, 4, 8, 3
 descriptors are alike, and that look the same from afar."""
 
 LIKELY_PASS = 1.0
-"""Odds at a look over which the pair network takes an alignment for a copy: of 204 clean images 14 have one, and the
-highest is 2.6; the right one of a small piece has 4 to 6, and is the first of all then."""
+"""Odds at a look over which the pair network takes an alignment for a copy. Of eleven small pieces of development that
+were lost though they had the right alignment, it is the likeliest of 96 in six, five of which have 2.9 to 4.9."""
 
 SCREEN_PASS = 0.35
 """Alignments whose first look shows less similarity are dropped."""

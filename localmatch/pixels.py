@@ -2,7 +2,7 @@
 
 Descriptors of a small copy see the host, and two agreeing patches fit any map; but that pixels are the same, brightness
 and contrast apart, over more than an edge or a corner, is no chance. Where noise or another rendering changed them all,
-the pair network still tells: of a hundred maps, the right one is nearly always the likeliest copy.
+the pair network often tells: of a hundred maps, the right one is the likeliest copy by far.
 """
 
 from __future__ import annotations
