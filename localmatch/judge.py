@@ -96,6 +96,9 @@ more into register), how much rarity counts at most, and what they take from the
 Of 43 copies of 5% and more that the other ways miss, 16 are found. The five highest scores that the others give to
 clean images are 2.1 to 1.4 without it, and 2.1, 1.5, 1.4, 0.9 and 0.7 with it."""
 
+SURE_ODDS = 3.0
+"""Log-odds at a look from which a candidate is a copy for that alone: `PAIR_WORTH` of it is the least score."""
+
 TURNED_WORTH = 0.5
 """What a copy is worth that was turned by right angles: they are rarer, and what is symmetric fits turned as well."""
 

@@ -20,14 +20,13 @@ from localmatch.descriptor.network import STRIDE
 from localmatch.descriptor.quantised import QuantisedNet
 from localmatch.flow import COARSE, FINE, find_flow, same_pixels
 from localmatch.geometry import Affine
-from localmatch.judge import PAIR_WORTH
+from localmatch.judge import SURE_ODDS
 from localmatch.kernels import splat_evidence
 from localmatch.kernels.splat import PEAK, SUBPIXEL
 from localmatch.pairs.odds import copy_odds
 from localmatch.patches import PATCH
 from localmatch.records import Alignment, Box, Candidate, Encoded, Level, Mapping, Neighbours, Structure, Verified
 from localmatch.refinement import FAR, PLANE, refined
-from localmatch.regions import MIN_SCORE
 from localmatch.registration import (
     contrast_of,
     correlation,
@@ -64,13 +63,10 @@ PLANE_ROUNDS, PROMISING = 2, 0.1
 """Times that a homography is fitted, each of which shows more of a copy; and the share that must be in register for the
 next."""
 
-SURE = MIN_SCORE / PAIR_WORTH
-"""Candidates of higher odds at a look are copies for that alone, and drawn as the pair network sees them, too, where
-descriptors see too much of the host."""
-
 DRAWN_WITHIN = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
-"""So much less of what it sees, as it sees a little beyond the edge, and regions are grown. Of four small pieces of
-development the mask IoU is 0.86 so, and 0.69 without."""
+"""What the pair network is sure of at a look is drawn as it sees it, too, as descriptors see too much of the host. It
+sees a little beyond the edge, and regions are grown: so much less is drawn. Of four small pieces of development the
+mask IoU is 0.86 so, and 0.69 without."""
 
 TEXTURED = 128.0
 """A flow is tried where what looks alike holds so many pixels of texture; without, it would be no evidence."""
@@ -91,7 +87,7 @@ def verify(
     network: QuantisedNet, encoded: Encoded, query: Structure, reference: list[Level], candidate: Candidate
 ) -> list[Verified]:
     """Refine an alignment, bend it where that helps, and compare every pixel where enough is in register."""
-    affine, sure = candidate.alignment.affine, candidate.odds > SURE
+    affine, sure = candidate.alignment.affine, candidate.odds > SURE_ODDS
     view = view_of(encoded, _extent(network, encoded, reference, candidate.alignment))
     comparison = Comparison(network, view, reference)
     alike = comparison.alike(Mapping(affine)) | (same_at_a_look(view, reference, affine) > 0.5)

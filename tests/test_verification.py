@@ -8,11 +8,12 @@ from helpers import bent, encoded, noisy, photo
 from localmatch import verification
 from localmatch.descriptor.network import LocalContrastNorm
 from localmatch.descriptor.weights import load_descriptor
+from localmatch.judge import SURE_ODDS
 from localmatch.patches import pyramid
 from localmatch.records import Alignment, Candidate, Mapping
 from localmatch.registration import registered_widely
 from localmatch.structure import structure
-from localmatch.verification import SURE, query_structure, verify
+from localmatch.verification import query_structure, verify
 from localmatch.views import View, view_of
 from localmatch.warping import CONTRAST_WINDOW, normalised, warp
 
@@ -110,7 +111,7 @@ def test_what_the_pair_network_takes_for_a_second_photograph_is_not_compared(
     assert len(found) == maps
 
 
-@pytest.mark.parametrize(("at_a_look", "drawn"), [(0.0, False), (2 * SURE, True)])
+@pytest.mark.parametrize(("at_a_look", "drawn"), [(0.0, False), (2 * SURE_ODDS, True)])
 def test_what_the_pair_network_is_sure_of_is_drawn_though_descriptors_see_the_host(
     at_a_look: float, drawn: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
