@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from localmatch.geometry import Affine, box_around, compose, level_frame
 from localmatch.records import Level, Mapping
 from localmatch.views import View
-from localmatch.warping import normalised, warp
+from localmatch.warping import normalised, slopes, warp
 
 AFFINE, PLANE = 6, 8
 """How a map may change: the parameters of an affine map, or of a homography."""
@@ -141,8 +141,7 @@ def _step(
         pixels: From the coordinates in which the change is told to pixels.
         motion: `AFFINE` or `PLANE`.
     """
-    both, difference = (own + other) / 2, other - own
-    dx, dy = (cv2.Sobel(both, cv2.CV_32F, *order, ksize=3) / 8 for order in ((1, 0), (0, 1)))
+    difference, (dx, dy) = other - own, slopes(own, other)
     slope = weight * (dx * dx + dy * dy)
     rows, columns = np.nonzero(slope > SLOPE)
     every = len(rows) // SAMPLES + 1

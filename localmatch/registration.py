@@ -24,7 +24,7 @@ from localmatch.records import Level, Mapping
 from localmatch.refinement import AFFINE, refined
 from localmatch.structure import contrast
 from localmatch.views import View
-from localmatch.warping import normalised, warp
+from localmatch.warping import normalised, slopes, warp
 
 
 @dataclass(frozen=True)
@@ -164,8 +164,7 @@ def displacement(
         step: (h, w, 2) float32 (x, y), in pixels.
         unexplained: (h, w) float32, the share of the difference of the images that it does not explain.
     """
-    both, difference = (own + other) / 2, other - own
-    dx, dy = (cv2.Sobel(both, cv2.CV_32F, *order, ksize=3) / 8 for order in ((1, 0), (0, 1)))
+    difference, (dx, dy) = other - own, slopes(own, other)
 
     def around(values: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.asarray(cv2.GaussianBlur(values if weight is None else weight * values, (0, 0), window), np.float32)

@@ -37,7 +37,7 @@ from localmatch.registration import (
     same_at_a_look,
 )
 from localmatch.structure import structure, texture
-from localmatch.views import View, view_of
+from localmatch.views import view_of
 
 EXTENT_FROM, EXTENT_ALIKE, EXTENT_MARGIN = 2, 0.5, 32
 """How far a copy reaches is judged on the finest level from this index on: where similarity is over the second number;
@@ -71,8 +71,11 @@ mask IoU is 0.86 so, and 0.69 without."""
 TEXTURED = 128.0
 """A flow is tried where what looks alike holds so many pixels of texture; without, it would be no evidence."""
 
-Found = tuple[Mapping, NDArray[np.float32]]
+Registered = tuple[Mapping, NDArray[np.float32]]
 """A mapping, and which pixels of the view, (L, h, w), are in register with it."""
+
+Found = tuple[Mapping, NDArray[np.float32], NDArray[np.float32]]
+"""The same, and what the pair network says of it, (h, w)."""
 
 UNKNOWN_REGISTER, UNKNOWN_CORRELATION = 0.7, 0.9
 """Share of exact register, and correlation, taken for a reference that cannot be read any more."""
@@ -95,60 +98,61 @@ def verify(
         alike |= copy_odds(view, reference, Mapping(affine)) > 0
     if not alike.any():
         return []
+
+    def whole(part: NDArray[np.float32]) -> NDArray[np.float32]:
+        out = np.zeros((*part.shape[:-2], *encoded.size[::-1]), np.float32)
+        out[..., *view.slices] = part
+        return out
+
     found = _mappings(comparison, query, affine, alike)
-    return [_whole(_compared(comparison, *one, alike, sure), view, encoded.size) for one in found]
+    return [Verified(one[0], *map(whole, _compared(comparison, *one, alike, sure))) for one in found]
 
 
 def _mappings(comparison: Comparison, query: Structure, affine: Affine, alike: NDArray[np.bool_]) -> list[Found]:
     """The mappings to compare, of a view and a reference: affine, a homography, and one with a flow, or none."""
     view, reference = comparison.view, comparison.reference
     affine, register = refine(view, reference, affine, alike)
-    odds = copy_odds(view, reference, Mapping(affine))[alike]
-    if np.percentile(odds, LIKELIEST) < UNLIKELY:
+    odds = copy_odds(view, reference, Mapping(affine))
+    if np.percentile(odds[alike], LIKELIEST) < UNLIKELY:
         return []
     share = _share(register, alike)
     found: list[Found] = []
-    if share >= REGISTERED or odds.mean() >= LIKELY:
-        found.append((Mapping(affine), register))
+    if share >= REGISTERED or odds[alike].mean() >= LIKELY:
+        found.append((Mapping(affine), register, odds))
     if share < IN_PLANE:
         textured = float((query.texture[view.slices] * alike).sum()) >= TEXTURED
-        found += _bent(comparison, affine, alike, max(share, REGISTERED_BENT), textured)
+        bent = _bent(comparison, affine, alike, max(share, REGISTERED_BENT), textured)
+        found += [(*one, copy_odds(view, reference, one[0])) for one in bent]
     return found
 
 
 def _compared(
-    comparison: Comparison, mapping: Mapping, register: NDArray[np.float32], alike: NDArray[np.bool_], sure: bool
-) -> Verified:
-    """All that is said of a mapping, on the pixels of the view.
+    comparison: Comparison,
+    mapping: Mapping,
+    register: NDArray[np.float32],
+    odds: NDArray[np.float32],
+    alike: NDArray[np.bool_],
+    sure: bool,
+) -> tuple[NDArray[np.float32], ...]:
+    """All that is said of a mapping, on the pixels of the view, in the order of `Verified`.
 
     Pixels that are the same, which small pieces show where descriptors see too much of the host, and exact register in
     wide windows are evidence of affine maps only; and so is what the pair network says, where that is sure.
     """
     view, reference = comparison.view, comparison.reference
     correlations, evidence = correlation(view, reference, mapping), comparison.evidence(mapping)
-    odds, wide = copy_odds(view, reference, mapping), np.zeros_like(evidence)
+    afar, wide = coarse_reference(view, reference, mapping), np.zeros_like(evidence)
     if mapping.flow is None:
         wide = registered_widely(view, reference, mapping, alike)
         evidence = np.maximum(evidence, likely_same(correlations))
         if sure:
             evidence = np.maximum(evidence, cv2.erode(np.asarray(expit(odds), np.float32), DRAWN_WITHIN))
-    afar = coarse_reference(view, reference, mapping)
-    return Verified(mapping, evidence, register, wide, correlations, afar, odds)
-
-
-def _whole(verified: Verified, view: View, size: tuple[int, int]) -> Verified:
-    """What is said of the pixels of a view, as said of the pixels of the query, of (width, height); 0 elsewhere."""
-    maps = {}
-    for name in ("evidence", "registered", "wide", "correlation", "coarse", "odds"):
-        part = getattr(verified, name)
-        maps[name] = np.zeros((*part.shape[:-2], *size[::-1]), np.float32)
-        maps[name][..., *view.slices] = part
-    return Verified(verified.mapping, **maps)
+    return evidence, register, wide, correlations, afar, odds
 
 
 def _bent(
     comparison: Comparison, affine: Affine, alike: NDArray[np.bool_], share: float, textured: bool
-) -> list[Found]:
+) -> list[Registered]:
     """A homography if a larger share is in register with it, and a flow after which a yet larger one is the same."""
     found, share = _flattened(comparison, affine, alike, share)
     if share >= BENT or not textured:
@@ -166,10 +170,10 @@ def _bent(
 
 def _flattened(
     comparison: Comparison, affine: Affine, alike: NDArray[np.bool_], share: float
-) -> tuple[list[Found], float]:
+) -> tuple[list[Registered], float]:
     """A homography if a larger share of what looks alike is in register with it, and the larger share."""
     view, reference = comparison.view, comparison.reference
-    found: list[Found] = []
+    found: list[Registered] = []
     for _ in range(PLANE_ROUNDS):
         plane = refined(view, reference, affine, alike, PLANE, FAR)
         if plane is None:

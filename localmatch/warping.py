@@ -63,6 +63,13 @@ def normalised(image: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray((shifted - mean) / (deviation + LocalContrastNorm.FLOOR), np.float32)
 
 
+def slopes(own: NDArray[np.float32], other: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Derivatives by x and y, per pixel, of the mean of two images (h, w) that nearly show the same."""
+    both = (own + other) / 2
+    dx, dy = (cv2.Sobel(both, cv2.CV_32F, *order, ksize=3) / 8 for order in ((1, 0), (0, 1)))
+    return dx, dy
+
+
 def _moved(mapping: Mapping, frame: Affine, size: tuple[int, int]) -> NDArray[np.float32]:
     """Query positions of the pixels of a (width, height) image, (h, w, 2), after the flow.
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from localmatch.judge import CORE_MARGIN, score_of
+from localmatch.judge import CORE_MARGIN, SURE_ODDS, score_of
 from localmatch.matching import COHORT
 from localmatch.neighbours import STANDS_OUT
 from localmatch.records import Alignment, Box, Candidate, Mapping, Structure, Verified
@@ -141,6 +141,7 @@ def test_what_the_pair_network_is_sure_of_at_a_look_is_a_copy_where_the_part_is(
     changed = {"side": 20, "correlation": 0.7, "register": 0.1}
     assert judged(**changed) < judged(**changed, at_a_look=2.5) < MIN_SCORE < judged(**changed, at_a_look=3.5)
     assert judged(**changed, at_a_look=3.5, box=(0, 0, 40, 160)) == judged(**changed)
+    assert judged(**changed, at_a_look=SURE_ODDS) == MIN_SCORE
 
 
 def test_few_corners_are_no_evidence_however_well_they_agree() -> None:

@@ -102,7 +102,7 @@ def test_a_piece_is_seen_by_its_strongest_neighbour_where_too_few_others_bent_th
     np.testing.assert_array_equal(affine, exact)
 
 
-def test_a_faint_resampled_piece_is_seen_by_a_shift_which_is_all_that_it_tells() -> None:
+def test_a_faint_resampled_piece_is_seen_though_it_tells_hardly_more_than_a_shift() -> None:
     reference = photo("astronaut")
     query, exact = resampled(reference, [[1.45, 0, 200], [0, 1.45, 100]], 40)
     score, _ = look(query, reference, nudged(exact, [[0, 0], [0, 0]], (0.9, 0.5), 40), 40)

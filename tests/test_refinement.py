@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from helpers import encoded, noisy, photo
 
+from localmatch.geometry import project
 from localmatch.patches import pyramid
 from localmatch.records import Mapping
 from localmatch.refinement import AFFINE, FAR, NEAR, PLANE, refined
@@ -41,8 +42,6 @@ def planted(picture: np.ndarray, change: Change, plane: np.ndarray) -> View:
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     seen = cv2.warpPerspective(picture, np.linalg.inv(half) @ plane @ half, (width, height), flags=flags)
     query = cv2.resize(photo("brick"), (width, height))
-    if query.ndim == 2:
-        query = np.dstack([query] * 3)
     x0, y0, x1, y1 = BOX
     query[y0:y1, x0:x1] = change(seen)[y0:y1, x0:x1]
     return view_of(encoded(query, 100), BOX)
@@ -52,8 +51,7 @@ def missed(mapping: Mapping, plane: np.ndarray) -> float:
     """By how many pixels a mapping misses a homography, at most, within the box."""
     x0, y0, x1, y1 = BOX
     places = np.stack(np.meshgrid(np.arange(x0, x1), np.arange(y0, y1)), -1) + 0.5
-    moved = places if mapping.flow is None else places + mapping.flow
-    there = moved @ mapping.affine[:, :2].T + mapping.affine[:, 2]
+    there = project(mapping.affine, places if mapping.flow is None else places + mapping.flow)
     return float(np.linalg.norm(there - cv2.perspectiveTransform(places, plane), axis=-1).max())
 
 
