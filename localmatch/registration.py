@@ -2,8 +2,7 @@
 
 Two photographs of one floor look the same to descriptors, at the finest levels, too; what only a copy has is that one
 affine map, or one homography, brings all its pixels to within a third of a pixel or, where the copy was bent, what
-`flow` says. The map is refined by maximising the correlation of the aligned pixels (ECC: Evangelidis and Psarakis, PAMI
-2008).
+`flow` says.
 """
 
 from __future__ import annotations
