@@ -18,7 +18,8 @@ namespace {
 constexpr int kBlock = 4; /* channels that lie together in memory */
 constexpr int kSide = 3, kTaps = kSide * kSide;
 
-template <class Isa>
+/* The stride is a constant, or every address costs a division. */
+template <class Isa, int kStride>
 class Convolution {
     using Vec = typename Isa::Vec;
     using RowElement = typename Isa::RowElement;
@@ -57,27 +58,37 @@ public:
 private:
     /* The rows that the band sees -> [row][group][column of either parity][column][component], borders included. */
     void pack_input() {
-        const int64_t seen = (rows_ - 1) * a_.stride + kSide, line = a_.stride * columns_ * kGroup;
+        const int64_t seen = (rows_ - 1) * kStride + kSide, line = kStride * columns_ * kGroup;
         RowElement nothing[kGroup];
         int8_t taken[kBlock];
         std::fill_n(taken, kBlock, static_cast<int8_t>(-kTaken));
         Isa::convert(taken, nothing);
         input_.assign(seen * groups_ * line, nothing[0]);
         for (int64_t r = 0; r < seen; ++r) {
-            const int64_t y = first_ * a_.stride + r - 1;
+            const int64_t y = first_ * kStride + r - 1;
             if (y < 0 || y >= a_.height) continue;
             for (int64_t block = 0; block < a_.inputs / kBlock; ++block) {
                 const uint8_t *from = a_.input + (block * a_.height + y) * a_.width * kBlock;
                 RowElement *to = input_.data() + (r * groups_ + block * (kBlock / kGroup)) * line;
-                for (int64_t x = 0; x < a_.width; ++x, from += kBlock) {
-                    uint32_t word;
-                    std::memcpy(&word, from, sizeof word);
-                    word ^= 0x80808080u;
-                    std::memcpy(taken, &word, sizeof word);
-                    const int64_t p = x + 1, place = (p % a_.stride * columns_ + p / a_.stride) * kGroup;
-                    for (int g = 0; g < kBlock / kGroup; ++g) Isa::convert(taken + g * kGroup, to + g * line + place);
+                for (int64_t parity = 0; parity < kStride; ++parity) {
+                    /* The border is column 0: the first pixel of a parity is in its column 0 or, of that, in 1. */
+                    const int64_t begin = (parity + kStride - 1) % kStride, skipped = (begin + 1) / kStride;
+                    pack_columns(from + begin * kBlock, (a_.width - begin + kStride - 1) / kStride,
+                                 to + (parity * columns_ + skipped) * kGroup, line);
                 }
             }
+        }
+    }
+
+    /* Every `kStride`th pixel of a row, a block of its channels. */
+    static void pack_columns(const uint8_t *from, int64_t count, RowElement *to, int64_t line) {
+        for (int64_t x = 0; x < count; ++x) {
+            int8_t taken[kBlock];
+            uint32_t word;
+            std::memcpy(&word, from + x * kStride * kBlock, sizeof word);
+            word ^= 0x80808080u;
+            std::memcpy(taken, &word, sizeof word);
+            for (int g = 0; g < kBlock / kGroup; ++g) Isa::convert(taken + g * kGroup, to + g * line + x * kGroup);
         }
     }
 
@@ -103,13 +114,13 @@ private:
     template <size_t... kSum, size_t... kVector>
     void multiply(int64_t y, int64_t x, int64_t output, Vec *result, std::index_sequence<kSum...>,
                   std::index_sequence<kVector...>) const {
-        const int64_t line = a_.stride * columns_ * kGroup;
+        const int64_t line = kStride * columns_ * kGroup;
         const QueryElement *weights = weights_.data() + output * kTaps * a_.inputs;
         Vec sum[] = {(Vec{} + start_[output + kSum / kVectors])...};
         for (int64_t tap = 0; tap < kTaps; ++tap) {
             const int64_t down = tap / kSide, across = tap % kSide;
-            const RowElement *rows = input_.data() + (y * a_.stride + down) * groups_ * line +
-                                     (across % a_.stride * columns_ + x + across / a_.stride) * kGroup;
+            const RowElement *rows = input_.data() + (y * kStride + down) * groups_ * line +
+                                     (across % kStride * columns_ + x + across / kStride) * kGroup;
             for (int64_t g = 0; g < groups_; ++g, rows += line, weights += kOutputs * kGroup) {
                 const typename Isa::Row row[] = {Isa::load(rows + kVector * kLanes * kGroup)...};
                 (Isa::multiply(sum[kSum], row[kSum % kVectors], Isa::broadcast(weights + kSum / kVectors * kGroup)), ...);
@@ -123,7 +134,7 @@ private:
         for (int block = 0; block < kOutputs / kBlock; ++block) {
             uint8_t *to = a_.output + (((output / kBlock + block) * a_.out_height + first_ + y) * a_.out_width + x) * kBlock;
             for (int v = 0; v < kVectors; ++v) {
-                const int64_t there = std::min<int64_t>(kLanes, a_.out_width - x - v * kLanes);
+                const int64_t there = a_.out_width - x - v * kLanes;
                 if (there <= 0) break;
                 Vec word{};
                 for (int i = 0; i < kBlock; ++i) {
@@ -138,7 +149,11 @@ private:
                     std::memcpy(&bits, &value, sizeof bits);
                     word |= (bits & 255) << (8 * i);
                 }
-                std::memcpy(to + v * kLanes * kBlock, &word, there * kBlock);
+                if (there >= kLanes) {
+                    std::memcpy(to + v * kLanes * kBlock, &word, sizeof word);
+                } else {
+                    std::memcpy(to + v * kLanes * kBlock, &word, there * kBlock);
+                }
             }
         }
     }
@@ -153,7 +168,11 @@ private:
 /* A band of rows of the result. */
 template <class Isa>
 void conv_unit(const localmatch::ConvArguments &a, int64_t first, int64_t rows) {
-    Convolution<Isa>(a, first, rows).run();
+    if (a.stride == 1) {
+        Convolution<Isa, 1>(a, first, rows).run();
+    } else {
+        Convolution<Isa, 2>(a, first, rows).run();
+    }
 }
 
 }  // namespace

@@ -31,6 +31,7 @@ struct Avx512 {
     using QueryElement = int8_t;
     using RowElement = uint8_t;
     static constexpr int kQueries = 8, kVectors = 3, kGroup = 4;
+    static constexpr int kBlockComponents = 64;
     static constexpr int32_t kLowest = INT32_MIN;
     /* The instruction multiplies unsigned by signed bytes: rows are stored with this added, sums start with it taken. */
     static constexpr int32_t kRowBias = 128;
@@ -40,6 +41,33 @@ struct Avx512 {
         std::memcpy(&word, from, sizeof word);
         word ^= 0x80808080u;
         std::memcpy(to, &word, sizeof word);
+    }
+    /* 64 components of 16 rows -> 16 groups of them, `apart` bytes apart, each with 16 lanes. */
+    static void convert_block(const int8_t *from, int64_t dimension, uint8_t *to, int64_t apart) {
+        const __m512i flip = _mm512_set1_epi8(static_cast<char>(0x80));
+        __m512i row[16], pair[16];
+        for (int i = 0; i < 16; ++i) row[i] = _mm512_xor_si512(_mm512_loadu_si512(from + i * dimension), flip);
+        for (int i = 0; i < 16; i += 2) {
+            pair[i] = _mm512_unpacklo_epi32(row[i], row[i + 1]);
+            pair[i + 1] = _mm512_unpackhi_epi32(row[i], row[i + 1]);
+        }
+        for (int i = 0; i < 16; i += 4) {
+            for (int half = 0; half < 2; ++half) {
+                row[i + 2 * half] = _mm512_unpacklo_epi64(pair[i + half], pair[i + 2 + half]);
+                row[i + 2 * half + 1] = _mm512_unpackhi_epi64(pair[i + half], pair[i + 2 + half]);
+            }
+        }
+        /* Now row[4 * b + c] holds, in its 128-bit part g, group 4 * g + c of the rows 4 * b to 4 * b + 3. */
+        for (int c = 0; c < 4; ++c) {
+            const __m512i even = _mm512_shuffle_i32x4(row[c], row[4 + c], 0x88);
+            const __m512i odd = _mm512_shuffle_i32x4(row[c], row[4 + c], 0xdd);
+            const __m512i even2 = _mm512_shuffle_i32x4(row[8 + c], row[12 + c], 0x88);
+            const __m512i odd2 = _mm512_shuffle_i32x4(row[8 + c], row[12 + c], 0xdd);
+            _mm512_storeu_si512(to + c * apart, _mm512_shuffle_i32x4(even, even2, 0x88));
+            _mm512_storeu_si512(to + (4 + c) * apart, _mm512_shuffle_i32x4(odd, odd2, 0x88));
+            _mm512_storeu_si512(to + (8 + c) * apart, _mm512_shuffle_i32x4(even, even2, 0xdd));
+            _mm512_storeu_si512(to + (12 + c) * apart, _mm512_shuffle_i32x4(odd, odd2, 0xdd));
+        }
     }
     static Row load(const uint8_t *rows) { return _mm512_loadu_si512(rows); }
     static __m512i broadcast(const int8_t *group) {

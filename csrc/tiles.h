@@ -26,7 +26,7 @@ struct FloatIsa {
     using Score = float;
     using QueryElement = float;
     using RowElement = float;
-    static constexpr int kGroup = 1;
+    static constexpr int kGroup = 1, kBlockComponents = 0;
     static constexpr float kLowest = -std::numeric_limits<float>::infinity();
     static constexpr float kRowBias = 0;
 
@@ -66,7 +66,16 @@ struct Tiles {
         for (int64_t tile = 0; tile < rows; tile += kTileRows, packed += kTileRows * dimension) {
             const int64_t there = std::min<int64_t>(kTileRows, rows - tile);
             if (there < kTileRows) std::fill_n(packed, kTileRows * dimension, RowElement{});
-            for (int64_t r = 0; r < there; ++r) {
+            int64_t done = 0;
+            if constexpr (Isa::kBlockComponents != 0) {
+                for (; dimension % Isa::kBlockComponents == 0 && done + kLanes <= there; done += kLanes) {
+                    for (int64_t d = 0; d < dimension; d += Isa::kBlockComponents) {
+                        Isa::convert_block(source + (tile + done) * dimension + d, dimension,
+                                           packed + done * Isa::kGroup + d * kTileRows, kTileRows * Isa::kGroup);
+                    }
+                }
+            }
+            for (int64_t r = done; r < there; ++r) {
                 const Element *row = source + (tile + r) * dimension;
                 RowElement *out = packed + r * Isa::kGroup;
                 for (int64_t d = 0; d < dimension; d += Isa::kGroup, out += kTileRows * Isa::kGroup) {
