@@ -61,7 +61,8 @@ struct Tiles {
         return -Isa::kRowBias * sum;
     }
 
-    /* Rows -> [tile][group][vector][lane][component of the group], biased; rows beyond the last are zero. */
+    /* Rows -> [tile][group][vector][lane][component of the group], biased; rows beyond the last are zero. Some
+     * instruction sets convert the same components of kLanes rows at once, so many as kBlockComponents says. */
     static void pack_rows(const Element *source, int64_t rows, int64_t dimension, RowElement *packed) {
         for (int64_t tile = 0; tile < rows; tile += kTileRows, packed += kTileRows * dimension) {
             const int64_t there = std::min<int64_t>(kTileRows, rows - tile);
