@@ -70,11 +70,9 @@ private:
             for (int64_t block = 0; block < a_.inputs / kBlock; ++block) {
                 const uint8_t *from = a_.input + (block * a_.height + y) * a_.width * kBlock;
                 RowElement *to = input_.data() + (r * groups_ + block * (kBlock / kGroup)) * line;
-                for (int64_t parity = 0; parity < kStride; ++parity) {
-                    /* The border is column 0: the first pixel of a parity is in its column 0 or, of that, in 1. */
-                    const int64_t begin = (parity + kStride - 1) % kStride, skipped = (begin + 1) / kStride;
-                    pack_columns(from + begin * kBlock, (a_.width - begin + kStride - 1) / kStride,
-                                 to + (parity * columns_ + skipped) * kGroup, line);
+                for (int64_t x = 0; x < kStride; ++x) { /* the first pixel of either parity; the border is before it */
+                    const int64_t place = (x + 1) % kStride * columns_ + (x + 1) / kStride;
+                    pack_columns(from + x * kBlock, (a_.width - x + kStride - 1) / kStride, to + place * kGroup, line);
                 }
             }
         }

@@ -28,7 +28,7 @@ struct Avx2 {
     using QueryElement = int16_t;
     using RowElement = int16_t;
     static constexpr int kQueries = 4, kVectors = 2, kGroup = 2;
-    static constexpr int kBlockComponents = 0;
+    static constexpr int kRowComponents = 0;
     static constexpr int32_t kLowest = INT32_MIN;
     static constexpr int32_t kRowBias = 0;
 

@@ -31,7 +31,7 @@ struct Avx512 {
     using QueryElement = int8_t;
     using RowElement = uint8_t;
     static constexpr int kQueries = 8, kVectors = 3, kGroup = 4;
-    static constexpr int kBlockComponents = 64;
+    static constexpr int kRowComponents = 64;
     static constexpr int32_t kLowest = INT32_MIN;
     /* The instruction multiplies unsigned by signed bytes: rows are stored with this added, sums start with it taken. */
     static constexpr int32_t kRowBias = 128;
@@ -42,11 +42,11 @@ struct Avx512 {
         word ^= 0x80808080u;
         std::memcpy(to, &word, sizeof word);
     }
+    static __m512i biased(__m512i row) { return _mm512_xor_si512(row, _mm512_set1_epi8(static_cast<char>(kRowBias))); }
     /* 64 components of 16 rows -> 16 groups of them, `apart` bytes apart, each with 16 lanes. */
-    static void convert_block(const int8_t *from, int64_t dimension, uint8_t *to, int64_t apart) {
-        const __m512i flip = _mm512_set1_epi8(static_cast<char>(0x80));
+    static void convert_rows(const int8_t *from, int64_t dimension, uint8_t *to, int64_t apart) {
         __m512i row[16], pair[16];
-        for (int i = 0; i < 16; ++i) row[i] = _mm512_xor_si512(_mm512_loadu_si512(from + i * dimension), flip);
+        for (int i = 0; i < 16; ++i) row[i] = biased(_mm512_loadu_si512(from + i * dimension));
         for (int i = 0; i < 16; i += 2) {
             pair[i] = _mm512_unpacklo_epi32(row[i], row[i + 1]);
             pair[i + 1] = _mm512_unpackhi_epi32(row[i], row[i + 1]);
@@ -59,14 +59,14 @@ struct Avx512 {
         }
         /* Now row[4 * b + c] holds, in its 128-bit part g, group 4 * g + c of the rows 4 * b to 4 * b + 3. */
         for (int c = 0; c < 4; ++c) {
-            const __m512i even = _mm512_shuffle_i32x4(row[c], row[4 + c], 0x88);
-            const __m512i odd = _mm512_shuffle_i32x4(row[c], row[4 + c], 0xdd);
-            const __m512i even2 = _mm512_shuffle_i32x4(row[8 + c], row[12 + c], 0x88);
-            const __m512i odd2 = _mm512_shuffle_i32x4(row[8 + c], row[12 + c], 0xdd);
-            _mm512_storeu_si512(to + c * apart, _mm512_shuffle_i32x4(even, even2, 0x88));
-            _mm512_storeu_si512(to + (4 + c) * apart, _mm512_shuffle_i32x4(odd, odd2, 0x88));
-            _mm512_storeu_si512(to + (8 + c) * apart, _mm512_shuffle_i32x4(even, even2, 0xdd));
-            _mm512_storeu_si512(to + (12 + c) * apart, _mm512_shuffle_i32x4(odd, odd2, 0xdd));
+            const __m512i even[] = {_mm512_shuffle_i32x4(row[c], row[4 + c], 0x88),
+                                    _mm512_shuffle_i32x4(row[8 + c], row[12 + c], 0x88)};
+            const __m512i odd[] = {_mm512_shuffle_i32x4(row[c], row[4 + c], 0xdd),
+                                   _mm512_shuffle_i32x4(row[8 + c], row[12 + c], 0xdd)};
+            _mm512_storeu_si512(to + c * apart, _mm512_shuffle_i32x4(even[0], even[1], 0x88));
+            _mm512_storeu_si512(to + (4 + c) * apart, _mm512_shuffle_i32x4(odd[0], odd[1], 0x88));
+            _mm512_storeu_si512(to + (8 + c) * apart, _mm512_shuffle_i32x4(even[0], even[1], 0xdd));
+            _mm512_storeu_si512(to + (12 + c) * apart, _mm512_shuffle_i32x4(odd[0], odd[1], 0xdd));
         }
     }
     static Row load(const uint8_t *rows) { return _mm512_loadu_si512(rows); }
@@ -105,22 +105,20 @@ struct Avx512 {
             return _mm512_maskz_loadu_epi8((__mmask64{1} << left) - 1, from);
         }
         int32_t dot(const int8_t *other) const {
-            const __m512i flip = _mm512_set1_epi8(static_cast<char>(0x80));
             __m512i sum = _mm512_setzero_si512();
             for (int64_t d = 0; d < dimension; d += 64) {
-                const __m512i row = _mm512_xor_si512(bytes(other + d, dimension - d), flip);
+                const __m512i row = biased(bytes(other + d, dimension - d));
                 sum = _mm512_dpbusd_epi32(sum, row, bytes(own + d, dimension - d));
             }
             return start + _mm512_reduce_add_epi32(sum);
         }
         /* Four at once share the sums across lanes, which cost more than the products. */
         void dot4(const int8_t *const *others, int32_t *scores) const {
-            const __m512i flip = _mm512_set1_epi8(static_cast<char>(0x80));
             __m512i a = _mm512_setzero_si512(), b = a, c = a, e = a;
             for (int64_t d = 0; d < dimension; d += 64) {
                 const int64_t left = dimension - d;
                 const __m512i mine = bytes(own + d, left);
-                const auto row = [&](int i) { return _mm512_xor_si512(bytes(others[i] + d, left), flip); };
+                const auto row = [&](int i) { return biased(bytes(others[i] + d, left)); };
                 a = _mm512_dpbusd_epi32(a, row(0), mine);
                 b = _mm512_dpbusd_epi32(b, row(1), mine);
                 c = _mm512_dpbusd_epi32(c, row(2), mine);

@@ -17,7 +17,7 @@ struct Generic {
     using QueryElement = int32_t;
     using RowElement = int32_t;
     static constexpr int kQueries = 2, kVectors = 2, kGroup = 1;
-    static constexpr int kBlockComponents = 0;
+    static constexpr int kRowComponents = 0;
     static constexpr int32_t kLowest = INT32_MIN;
     static constexpr int32_t kRowBias = 0;
 

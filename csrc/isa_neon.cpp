@@ -28,7 +28,7 @@ struct Neon {
     using QueryElement = int8_t;
     using RowElement = int8_t;
     static constexpr int kQueries = 4, kVectors = 4, kGroup = 4;
-    static constexpr int kBlockComponents = 0;
+    static constexpr int kRowComponents = 0;
     static constexpr int32_t kLowest = INT32_MIN;
     static constexpr int32_t kRowBias = 0;
 

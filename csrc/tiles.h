@@ -26,7 +26,7 @@ struct FloatIsa {
     using Score = float;
     using QueryElement = float;
     using RowElement = float;
-    static constexpr int kGroup = 1, kBlockComponents = 0;
+    static constexpr int kGroup = 1, kRowComponents = 0;
     static constexpr float kLowest = -std::numeric_limits<float>::infinity();
     static constexpr float kRowBias = 0;
 
@@ -62,16 +62,16 @@ struct Tiles {
     }
 
     /* Rows -> [tile][group][vector][lane][component of the group], biased; rows beyond the last are zero. Some
-     * instruction sets convert the same components of kLanes rows at once, so many as kBlockComponents says. */
+     * instruction sets convert the same components of kLanes rows at once, so many as kRowComponents says. */
     static void pack_rows(const Element *source, int64_t rows, int64_t dimension, RowElement *packed) {
         for (int64_t tile = 0; tile < rows; tile += kTileRows, packed += kTileRows * dimension) {
             const int64_t there = std::min<int64_t>(kTileRows, rows - tile);
             if (there < kTileRows) std::fill_n(packed, kTileRows * dimension, RowElement{});
             int64_t done = 0;
-            if constexpr (Isa::kBlockComponents != 0) {
-                for (; dimension % Isa::kBlockComponents == 0 && done + kLanes <= there; done += kLanes) {
-                    for (int64_t d = 0; d < dimension; d += Isa::kBlockComponents) {
-                        Isa::convert_block(source + (tile + done) * dimension + d, dimension,
+            if constexpr (Isa::kRowComponents != 0) {
+                for (; dimension % Isa::kRowComponents == 0 && done + kLanes <= there; done += kLanes) {
+                    for (int64_t d = 0; d < dimension; d += Isa::kRowComponents) {
+                        Isa::convert_rows(source + (tile + done) * dimension + d, dimension,
                                            packed + done * Isa::kGroup + d * kTileRows, kTileRows * Isa::kGroup);
                     }
                 }

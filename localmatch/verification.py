@@ -149,7 +149,8 @@ def _compared(
         evidence = np.maximum(evidence, likely_same(correlations))
         if sure:
             drawn = cv2.erode(np.asarray(expit(odds), np.float32), DRAWN_WITHIN)
-            if (evidence > 0.5)[drawn > 0.5].sum() < SEEN * (drawn > 0.5).sum():
+            seen = evidence[drawn > 0.5] > 0.5
+            if seen.sum() < SEEN * seen.size:
                 evidence = np.maximum(evidence, drawn)
     return evidence, register, wide, correlations, afar, odds
 
