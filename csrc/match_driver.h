@@ -1,5 +1,5 @@
 /* The loops of match_topk. The matrix of scores is never written: of each tile, each lane keeps the best row that it
- * saw, and lanes are reduced once a chunk of rows.
+ * saw, and lanes are reduced once a segment.
  */
 #ifndef LOCALMATCH_MATCH_DRIVER_H
 #define LOCALMATCH_MATCH_DRIVER_H
@@ -26,12 +26,19 @@ struct Matcher {
     static constexpr int kTileRows = Tile::kTileRows;
     static constexpr int64_t kPackedBytes = 192 * 1024; /* of the packed rows of a chunk: stays in the L2 cache */
 
+    /* What the lanes of a query saw. (Without alignas, GCC takes the alignment of a target that has no such vectors.) */
+    struct alignas(sizeof(Vec)) Kept {
+        Vec best, second;
+        Lanes index; /* from the first row of the segment on */
+    };
+
     const Arguments &a;
     const int64_t query_first, queries; /* of this unit */
     int64_t chunk_rows = std::max<int64_t>(kPackedBytes / (a.dimension * sizeof(typename Tile::RowElement)) / kTileRows, 1) * kTileRows;
     std::vector<typename Tile::QueryElement> query;
     std::vector<typename Tile::RowElement> packed;
     std::vector<Score> start;       /* what a sum starts from, a query */
+    std::vector<Kept> kept;         /* of the chunks before, a query */
     std::vector<Score> row_best;    /* best score of each row of a chunk, and whose; only for the reference side */
     std::vector<int32_t> row_query;
 
@@ -40,6 +47,7 @@ struct Matcher {
         const int64_t padded = (queries + kTileQueries - 1) / kTileQueries * kTileQueries;
         query.assign(static_cast<size_t>(padded * a.dimension), 0);
         start.assign(static_cast<size_t>(padded), 0);
+        kept.resize(static_cast<size_t>(padded));
         for (int64_t q = 0; q < queries; ++q) {
             const Element *source = a.query + (query_first + q) * a.dimension;
             Tile::pack_query(source, a.dimension, static_cast<int>(q % kTileQueries),
@@ -55,12 +63,8 @@ struct Matcher {
 
     void run(int64_t segment) {
         const int64_t first = a.offsets[segment], last = a.offsets[segment + 1];
-        const int64_t at = segment * a.queries + query_first;
-        for (int64_t q = 0; q < queries; ++q) {
-            a.best[at + q] = Isa::kLowest;
-            a.index[at + q] = -1;
-            if (a.second) a.second[at + q] = Isa::kLowest;
-        }
+        const Vec lowest = Tile::splat(Isa::kLowest);
+        std::fill(kept.begin(), kept.end(), Kept{lowest, lowest, Lanes{} - 1});
         for (int64_t row = first; row < last; row += chunk_rows) {
             const int64_t rows = std::min(chunk_rows, last - row);
             Tile::pack_rows(a.reference + row * a.dimension, rows, a.dimension, packed.data());
@@ -70,34 +74,30 @@ struct Matcher {
             }
             for (int64_t q = 0; q < queries; q += kTileQueries) {
                 if (a.row_best) {
-                    match<true, true>(q, row, rows, at);
-                } else if (a.second) {
-                    match<true, false>(q, row, rows, at);
+                    a.second ? match<true, true>(q, row - first, rows) : match<false, true>(q, row - first, rows);
                 } else {
-                    match<false, false>(q, row, rows, at);
+                    a.second ? match<true, false>(q, row - first, rows) : match<false, false>(q, row - first, rows);
                 }
             }
             if (a.row_best) localmatch::offer_rows(a, row, rows, row_best.data(), row_query.data());
         }
+        const int64_t at = segment * a.queries + query_first;
+        for (int64_t q = 0; q < queries; ++q) reduce(kept[static_cast<size_t>(q)], first, at + q);
     }
 
-    /* One tile of queries against a chunk of rows. */
+    /* One tile of queries against a chunk of rows, which begins so many rows after its segment. */
     template <bool kSecond, bool kRowSide>
-    void match(int64_t q0, int64_t row, int64_t rows, int64_t at) {
-        Vec best[kTileQueries], second[kTileQueries];
-        Lanes index[kTileQueries];
-        for (int q = 0; q < kTileQueries; ++q) {
-            best[q] = second[q] = Tile::splat(Isa::kLowest);
-            index[q] = Lanes{} - 1;
-        }
+    void match(int64_t q0, int64_t after, int64_t rows) {
+        Kept tile_kept[kTileQueries];
+        std::copy_n(kept.data() + q0, kTileQueries, tile_kept);
         for (int64_t tile = 0; tile < rows; tile += kTileRows) {
             typename Tile::Scores score;
             Tile::multiply(start.data() + q0, query.data() + q0 * a.dimension, packed.data() + tile * a.dimension,
                            a.dimension, score);
             if (tile + kTileRows > rows) Tile::hide(score, rows - tile);
             for (int q = 0; q < kTileQueries; ++q) {
-                Vec high = best[q], low = second[q];
-                Lanes where = index[q];
+                Vec high = tile_kept[q].best, low = tile_kept[q].second;
+                Lanes where = tile_kept[q].index;
                 for (int v = 0; v < kTileVectors; ++v) {
                     const Vec found = score[q * kTileVectors + v];
                     const auto higher = found > high;
@@ -106,17 +106,13 @@ struct Matcher {
                         low = lower > low ? lower : low;
                     }
                     high = higher ? found : high;
-                    where = higher ? Isa::iota() + static_cast<int32_t>(tile + v * kLanes) : where;
+                    where = higher ? Isa::iota() + static_cast<int32_t>(after + tile + v * kLanes) : where;
                 }
-                best[q] = high;
-                second[q] = low;
-                index[q] = where;
+                tile_kept[q] = {high, low, where};
             }
             for (int v = 0; kRowSide && v < kTileVectors; ++v) row_side(q0, tile + v * kLanes, score, v);
         }
-        for (int64_t q = 0; q < std::min<int64_t>(kTileQueries, queries - q0); ++q) {
-            reduce<kSecond>(best[q], second[q], index[q], row, at + q0 + q);
-        }
+        std::copy_n(tile_kept, kTileQueries, kept.data() + q0);
     }
 
     /* The best query of each row of a vector; queries rise, so that the first of equal ones stays. */
@@ -134,29 +130,22 @@ struct Matcher {
         std::memcpy(row_query.data() + at, &who, sizeof who);
     }
 
-    /* Lanes -> one best (of equal ones the lowest row) and second, merged with those of the chunks before. */
-    template <bool kSecond>
-    void reduce(const Vec &best, const Vec &second, const Lanes &index, int64_t row, int64_t at) {
-        Score high = best[0], low = Isa::kLowest;
-        int32_t where = index[0];
-        for (int lane = 1; lane < kLanes; ++lane) {
-            const Score score = best[lane];
-            if (score > high || (score == high && index[lane] < where)) {
-                low = std::max(low, high);
-                high = score;
-                where = index[lane];
-            } else {
-                low = std::max(low, score);
-            }
-        }
-        if (kSecond && a.second) {
-            for (int lane = 0; lane < kLanes; ++lane) low = std::max<Score>(low, second[lane]);
-            a.second[at] = std::max(a.second[at], std::max(low, std::min(a.best[at], high)));
-        }
-        if (high > a.best[at]) {
-            a.best[at] = high;
-            a.index[at] = static_cast<int32_t>(row + where);
-        }
+    /* Lanes -> one best, of equal ones the lowest row, and second. */
+    void reduce(const Kept &lanes, int64_t first, int64_t at) {
+        const Vec high = Tile::splat(highest<Score>(lanes.best));
+        const Lanes last = Lanes{} + std::numeric_limits<int32_t>::max();
+        const Lanes rows = lanes.best == high ? lanes.index : last;
+        const int32_t row = ~highest<int32_t>(~rows);
+        a.best[at] = high[0];
+        a.index[at] = row < 0 ? -1 : static_cast<int32_t>(first + row);
+        if (a.second) a.second[at] = highest<Score>(rows == Lanes{} + row ? lanes.second : lanes.best);
+    }
+
+    template <class Value, class Vector>
+    static Value highest(const Vector &lanes) {
+        Value values[kLanes];
+        std::memcpy(values, &lanes, sizeof values);
+        return *std::max_element(values, values + kLanes);
     }
 };
 
