@@ -20,8 +20,10 @@ from localmatch.records import Neighbours, Peaks
 HALF_BIN = 20.0
 """Half the side of a shift bin, in query pixels; bins overlap by half."""
 
-PEAKS = 4
-"""Peaks a reference and pose; several, because one query may copy several pieces of one reference."""
+PEAKS = 8
+"""Peaks a reference and pose: one query may copy several pieces of one reference, and each of them makes a peak in both
+log-scale bins that hold its scale. With half as many, 3 of 29 pieces of development were lost, each the third of its
+reference; with these none."""
 
 SUBPIXEL = 16
 """Positions vote in 1/16 px."""
