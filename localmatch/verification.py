@@ -48,7 +48,7 @@ REGISTERED, REGISTERED_BENT = 0.05, 0.2
 is compared: of copies that are found, at least 0.38 is, and three of four maps of clean images have less."""
 
 LIKELY = 1.0
-"""Mean log-odds of what looks alike, by the affine map, from which it is compared whatever its register."""
+"""Mean log-odds of what looks alike, by the affine map or a flow, from which it is compared whatever its register."""
 
 UNLIKELY, LIKELIEST = -1.0, 90
 """Where even the likeliest tenth of what looks alike, by the affine map, has lower log-odds, it is no copy, bent or
@@ -123,8 +123,7 @@ def _mappings(comparison: Comparison, query: Structure, affine: Affine, alike: N
         found.append((Mapping(affine), register, odds))
     if share < IN_PLANE:
         textured = float((query.texture[view.slices] * alike).sum()) >= TEXTURED
-        bent = _bent(comparison, affine, alike, max(share, REGISTERED_BENT), textured)
-        found += [(*one, copy_odds(view, reference, one[0])) for one in bent]
+        found += _bent(comparison, affine, alike, max(share, REGISTERED_BENT), textured)
     return found
 
 
@@ -157,19 +156,23 @@ def _compared(
 
 def _bent(
     comparison: Comparison, affine: Affine, alike: NDArray[np.bool_], share: float, textured: bool
-) -> list[Registered]:
-    """A homography if a larger share is in register with it, and a flow after which a yet larger one is the same."""
-    found, share = _flattened(comparison, affine, alike, share)
+) -> list[Found]:
+    """A homography if a larger share is in register with it, and a flow after which a yet larger one is the same.
+
+    Noise, blur or another rendering leave little that is the same; then what the pair network takes for a copy counts.
+    """
+    view, reference = comparison.view, comparison.reference
+    planes, share = _flattened(comparison, affine, alike, share)
+    found = [(*one, copy_odds(view, reference, one[0])) for one in planes]
     if share >= BENT or not textured:
         return found
-    view, reference = comparison.view, comparison.reference
     bent = find_flow(view, reference, Mapping(affine), alike, COARSE)
     # A bent copy comes into sight as the flow brings it nearer.
     alike = comparison.alike(bent)
     bent = find_flow(view, reference, bent, alike, FINE)
-    same = same_pixels(view, reference, bent)
-    if _share(same, alike) > share:
-        found.append((bent, same))
+    same, odds = same_pixels(view, reference, bent), copy_odds(view, reference, bent)
+    if _share(same, alike) > share or (odds * alike).sum() > LIKELY * alike.sum():
+        found.append((bent, same, odds))
     return found
 
 

@@ -55,6 +55,7 @@ CHANGES = {
     "turned by 25": lambda p: turned(p, 25),
     "turned by -40": lambda p: turned(p, -40),
     "bent": lambda p: bent(p, 4, 25, 30),
+    "bent and blurred": lambda p: recompressed(cv2.GaussianBlur(bent(p, 4, 25, 30), (0, 0), 1.2)),
     "recompressed": recompressed,
     "blurred": lambda p: cv2.GaussianBlur(p, (0, 0), 1.2),
     "noisy": noisy,
@@ -187,6 +188,17 @@ def test_two_pieces_of_two_references(index: lm.Index, planted) -> None:
     image[300:480, 250:450] = piece()
     regions = index.audit(image, 0.05).regions[:2]
     assert {Path(r.reference).stem for r in regions} == {"chelsea", "coffee"}
+
+
+def test_three_pieces_of_one_reference(index: lm.Index, planted) -> None:
+    coffee = photo("coffee")
+    boxes = [(20, 30, 200, 210), (240, 290, 450, 490), (380, 60, 470, 150)]
+    image = planted(coffee[20:200, 40:220], 20, 30)
+    image[290:490, 240:450] = coffee[190:390, 350:560]
+    image[60:150, 380:470] = coffee[60:150, 270:360]
+    regions = sorted(index.audit(image, 0.05).regions, key=lambda region: region.query_box)
+    assert [Path(region.reference).stem for region in regions] == ["coffee"] * 3
+    assert all(box_iou(region.query_box, box) > 0.7 for region, box in zip(regions, boxes, strict=True))
 
 
 def test_a_whole_reference_is_its_own_copy(index: lm.Index) -> None:

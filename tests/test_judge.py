@@ -217,3 +217,13 @@ def test_what_the_pair_network_takes_for_a_second_photograph_is_less_of_a_copy()
 def test_what_is_small_or_common_is_less_of_a_copy_to_the_pair_network(less: dict) -> None:
     changed = {"correlation": 0.85, "register": 0.1, "odds": 6.0}
     assert judged(**changed | less) < judged(**changed)
+
+
+@pytest.mark.parametrize("flow", ["", "homography", "free"])
+def test_the_pair_network_is_surer_of_what_it_saw_more_of(flow: str) -> None:
+    changed = {"side": 100, "correlation": 0.5, "register": 0.0, "flow": flow, "odds": 1.6}
+
+    def many(query: Structure, *_: object) -> None:
+        query.support[:] = 8
+
+    assert 0 < judged(**changed) < MIN_SCORE < judged(**changed, change=many)
