@@ -168,8 +168,8 @@ def score_of(
 
 def _surer(support: float, projective: bool) -> float:
     """How many times as sure mean log-odds are, for so much support in pixels."""
-    many = min(MOST_SURE, max(1.0, support / SURER_FROM) ** 0.5)
-    return PLANE_WORTH**0.5 * many**2 if projective else many
+    many = min(MOST_SURE, math.sqrt(max(1.0, support / SURER_FROM)))
+    return math.sqrt(PLANE_WORTH) * many * many if projective else many
 
 
 def _inside(box: Box) -> tuple[slice, slice]:
