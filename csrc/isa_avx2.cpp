@@ -46,7 +46,7 @@ struct Avx2 {
         sum += reinterpret_cast<Vec>(_mm256_madd_epi16(row, group));
     }
     static Vec iota() { return Vec{0, 1, 2, 3, 4, 5, 6, 7}; }
-    static bool any(const Vec &there) { return _mm256_movemask_epi8(reinterpret_cast<__m256i>(there)); }
+    static uint32_t lanes_of(const Vec &mask) { return _mm256_movemask_ps(reinterpret_cast<__m256>(mask)); }
 
     struct Single {
         const int8_t *own;

@@ -80,10 +80,7 @@ struct Avx512 {
         __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(row), "v"(group));
     }
     static Vec iota() { return Vec{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}; }
-    static bool any(const Vec &there) {
-        const __m512i lanes = reinterpret_cast<__m512i>(there);
-        return _mm512_test_epi32_mask(lanes, lanes);
-    }
+    static uint32_t lanes_of(const Vec &mask) { return _mm512_movepi32_mask(reinterpret_cast<__m512i>(mask)); }
 
     /* A descriptor as signed bytes; others get 128 added, which its sum takes away again. */
     struct Single {

@@ -30,7 +30,7 @@ struct Generic {
     static int32_t broadcast(const int32_t *group) { return *group; }
     static void multiply(Vec &sum, const Row &row, int32_t group) { sum += row * group; }
     static Vec iota() { return Vec{0, 1, 2, 3}; }
-    static bool any(const Vec &there) { return there[0] | there[1] | there[2] | there[3]; }
+    static uint32_t lanes_of(const Vec &mask) { return (mask[0] & 1) | (mask[1] & 2) | (mask[2] & 4) | (mask[3] & 8); }
 
     struct Single {
         const int8_t *own;

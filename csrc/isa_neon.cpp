@@ -43,7 +43,7 @@ struct Neon {
         sum = reinterpret_cast<Vec>(vdotq_s32(reinterpret_cast<int32x4_t>(sum), row, group));
     }
     static Vec iota() { return Vec{0, 1, 2, 3}; }
-    static bool any(const Vec &there) { return vmaxvq_u32(reinterpret_cast<uint32x4_t>(there)); }
+    static uint32_t lanes_of(const Vec &mask) { return vaddvq_u32(reinterpret_cast<uint32x4_t>(mask & Vec{1, 2, 4, 8})); }
 
     struct Single {
         const int8_t *own;

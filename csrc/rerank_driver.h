@@ -68,18 +68,16 @@ public:
 private:
     using Tile = Tiles<Isa>;
 
-    /* Few scores of a tile are among the best: one comparison tells for all lanes. Rows rise from run to run, so that of
-     * equal scores the one that is there stays. */
+    /* Few scores of a tile are among the best. Rows rise from run to run, so that of equal scores the one that is there
+     * stays. */
     void keep(const typename Tile::Vec *score, int64_t row, uint64_t *best) const {
         int32_t least, number;
         unpack(best[a_.k - 1], &least, &number);
-        typename Tile::Vec most = score[0];
-        for (int v = 1; v < Tile::kTileVectors; ++v) most = score[v] > most ? score[v] : most;
-        if (!Isa::any(most > Tile::splat(least))) return;
-        int32_t scores[Tile::kTileRows];
-        std::memcpy(scores, score, sizeof scores);
-        for (int r = 0; r < Tile::kTileRows; ++r) {
-            if (scores[r] > Isa::kLowest) offer(best, a_.k, scores[r], static_cast<int32_t>(row + r));
+        for (int v = 0; v < Tile::kTileVectors; ++v, row += Tile::kLanes) {
+            for (uint32_t left = Isa::lanes_of(score[v] > Tile::splat(least)); left; left &= left - 1) {
+                const int lane = __builtin_ctz(left);
+                offer(best, a_.k, score[v][lane], static_cast<int32_t>(row + lane));
+            }
         }
     }
 

@@ -7,8 +7,9 @@
 
 namespace {
 
-/* Queries of a unit. A unit reads every run that one of its queries wants, so there it is as large as threads allow. */
-constexpr int64_t kRowQueries = 64, kRunQueries = 4096;
+/* Queries of a unit. A unit reads and packs every run that one of its queries wants, so there it is as large as threads
+ * allow; more, and its queries and their best rows leave the L2 cache. */
+constexpr int64_t kRowQueries = 64, kRunQueries = 8192;
 
 }  // namespace
 
