@@ -40,7 +40,7 @@ def draw(records: list[dict[str, Any]], out: Path) -> None:
     axes.set_xlabel("times as long as localmatch (one thread)")
     axes.grid(axis="x", color="#eee")
     handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
-    axes.legend(handles.values(), handles.keys(), fontsize=8, loc="lower right")
+    axes.legend(handles.values(), handles.keys(), fontsize=8, loc="upper right")
     figure.savefig(out, dpi=150)
 
 
