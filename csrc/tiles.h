@@ -72,7 +72,7 @@ struct Tiles {
                 for (; dimension % Isa::kRowComponents == 0 && done + kLanes <= there; done += kLanes) {
                     for (int64_t d = 0; d < dimension; d += Isa::kRowComponents) {
                         Isa::convert_rows(source + (tile + done) * dimension + d, dimension,
-                                           packed + done * Isa::kGroup + d * kTileRows, kTileRows * Isa::kGroup);
+                                          packed + done * Isa::kGroup + d * kTileRows, kTileRows * Isa::kGroup);
                     }
                 }
             }

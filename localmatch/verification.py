@@ -119,7 +119,7 @@ def _mappings(comparison: Comparison, query: Structure, affine: Affine, alike: N
         return []
     share = _share(register, alike)
     found: list[Found] = []
-    if share >= REGISTERED or odds[alike].mean() >= LIKELY:
+    if share >= REGISTERED or _likely(odds, alike):
         found.append((Mapping(affine), register, odds))
     if share < IN_PLANE:
         textured = float((query.texture[view.slices] * alike).sum()) >= TEXTURED
@@ -171,7 +171,7 @@ def _bent(
     alike = comparison.alike(bent)
     bent = find_flow(view, reference, bent, alike, FINE)
     same, odds = same_pixels(view, reference, bent), copy_odds(view, reference, bent)
-    if _share(same, alike) > share or (odds * alike).sum() > LIKELY * alike.sum():
+    if _share(same, alike) > share or _likely(odds, alike):
         found.append((bent, same, odds))
     return found
 
@@ -199,6 +199,11 @@ def _flattened(
 def _share(registered: NDArray[np.float32], alike: NDArray[np.bool_]) -> float:
     """Share of the pixels that look alike that are in register, on the level (L, h, w) where it is highest."""
     return float((registered * alike).sum((1, 2)).max() / max(int(alike.sum()), 1))
+
+
+def _likely(odds: NDArray[np.float32], alike: NDArray[np.bool_]) -> bool:
+    """Whether the pair network takes the pixels that look alike for a copy, on average."""
+    return bool(alike.any() and odds[alike].mean() >= LIKELY)
 
 
 def _extent(network: QuantisedNet, encoded: Encoded, reference: list[Level], alignment: Alignment) -> Box:
