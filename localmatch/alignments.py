@@ -51,15 +51,26 @@ def find_alignments(neighbours: Neighbours, peaks: Peaks) -> list[Alignment]:
     return [left[one] for one in in_turn([by_evidence, by_squares])]
 
 
-def choose_candidates(alignments: list[Alignment], most: int, each: int) -> list[Candidate]:
-    """The alignments worth verifying, first ones first: `each` for every part of the query, at most `most` in all.
+def choose_candidates(alignments: list[Alignment], most: int, most_tilted: int, each: int) -> list[Candidate]:
+    """The alignments worth verifying, first ones first: `each` for every part of the query, at most so many in all.
 
-    Near-identical references align with the same part of the query; they are counted and not all verified.
+    Near-identical references align with the same part of the query; they are counted and not all verified. Tilted and
+    turned ones are chosen apart, as chance agreements in all poses would crowd out those that are upright.
     """
+    chosen: dict[int, Candidate] = {}
+    for tilted, limit in ((False, most), (True, most_tilted)):
+        ranks = [rank for rank, one in enumerate(alignments) if one.tilted == tilted]
+        candidates = _of_each_part(alignments, ranks, each)
+        chosen |= {rank: candidates[rank] for rank in sorted(candidates)[:limit]}
+    return [chosen[rank] for rank in sorted(chosen)]
+
+
+def _of_each_part(alignments: list[Alignment], ranks: list[int], each: int) -> dict[int, Candidate]:
+    """The first ones for each part of the query, of some alignments, by rank."""
     parts: list[list[int]] = []
-    for rank, alignment in enumerate(alignments):
+    for rank in ranks:
         for part in parts:
-            if box_iou(alignments[part[0]].box, alignment.box) > SAME_PART:
+            if box_iou(alignments[part[0]].box, alignments[rank].box) > SAME_PART:
                 part.append(rank)
                 break
         else:
@@ -72,7 +83,7 @@ def choose_candidates(alignments: list[Alignment], most: int, each: int) -> list
         most_evidence = max(alignments[rank].evidence for rank in first.values())
         sharing = frozenset(one for one, rank in first.items() if 2 * alignments[rank].evidence >= most_evidence)
         candidates |= {rank: Candidate(alignments[rank], sharing) for rank in list(first.values())[:each]}
-    return [candidates[rank] for rank in sorted(candidates)[:most]]
+    return candidates
 
 
 def _voters(neighbours: Neighbours, first: int, last: int, bin_: NDArray[np.int32]) -> NDArray[np.int64]:

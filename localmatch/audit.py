@@ -30,9 +30,9 @@ from localmatch.votes import find_peaks, in_turn
 QUERY_BUDGET = 6000
 """Patches a query. With 8,000 no more pieces of a hundredth or a fiftieth of the image were found, with 5,000 fewer."""
 
-SHORTLISTING, PEAKS, LOOKED, SCREENED, EACH = 2048, 300, 96, 24, 2
-"""Peaks that choose the shortlist; peaks fitted; alignments whose pixels are looked at, and whose descriptors; of those
-for each part of the query."""
+SHORTLISTING, PEAKS, LOOKED, SCREENED, EACH = (2048, 2048), (200, 150), (60, 36), 24, 2
+"""Peaks that choose the shortlist; peaks fitted; alignments whose pixels are looked at, of each as many as are upright
+and as are not; those whose descriptors are looked at; of those for each part of the query."""
 
 EXACT, LIKELY, VERIFIED, AFAR = 4, 4, 8, 3
 """Alignments verified in full, of those whose pixels are the same, that the pair network takes for copies, whose
@@ -97,11 +97,11 @@ def find_regions(searcher: Searcher, image: NDArray[np.uint8]) -> tuple[NDArray[
         return heatmap, []
     background = InBackground(encoded, searcher.background)
     first = search(encoded, searcher.shards, background)
-    references = shortlist(first, find_peaks(first, SHORTLISTING))
+    references = shortlist(first, find_peaks(first, *SHORTLISTING))
     neighbours = match_shortlist(encoded, searcher.shards, background, references)
-    alignments = find_alignments(neighbours, find_peaks(neighbours, PEAKS))
+    alignments = find_alignments(neighbours, find_peaks(neighbours, *PEAKS))
     structure = verification.query_structure(encoded)
-    candidates = _screened(searcher, encoded, structure, choose_candidates(alignments, LOOKED, EACH))
+    candidates = _screened(searcher, encoded, structure, choose_candidates(alignments, *LOOKED, EACH))
     parts: list[Part] = []
     for owner, candidate in enumerate(candidates):
         for verified in _verify(searcher, encoded, structure, neighbours, candidate):

@@ -6,6 +6,7 @@ Positions are in image pixels with (0, 0) at the image's top-left corner, so tha
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -146,6 +147,11 @@ class Alignment:
     def turned(self) -> bool:
         """Whether what is upright on the query lies on its side, or upside down, on the reference."""
         return bool(self.affine[1, 1] <= abs(self.affine[0, 1]))
+
+    @property
+    def tilted(self) -> bool:
+        """Whether it is tilted by more than 15 degrees, or turned."""
+        return math.atan2(abs(self.affine[0, 1]), self.affine[1, 1]) > math.radians(15)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from localmatch.descriptor.encode import QUANTISATION
+from localmatch.descriptor.encode import QUANTISATION, TURNED
 from localmatch.geometry import POSES, pose_frame
 from localmatch.kernels import vote_topk
 from localmatch.kernels.vote import LEVELS, RATIO_BIAS
@@ -31,11 +31,12 @@ SUBPIXEL = 16
 One = TypeVar("One", bound=Hashable)
 
 
-def find_peaks(neighbours: Neighbours, most: int) -> Peaks:
-    """The strongest peaks over all references, `most` at most.
+def find_peaks(neighbours: Neighbours, most: int, most_turned: int) -> Peaks:
+    """The strongest peaks over all references, at most so many in poses that are not turned, and in those that are.
 
-    They are taken in turn from two votes, with evidence and with `squared` evidence: copies of drawings have many
-    neighbours of little evidence, and small pieces of photographs one or two of much.
+    They are counted apart, as chance agreements in eight poses would crowd out copies in two; and taken in turn from
+    two votes, with evidence and with `squared` evidence: copies of drawings have many neighbours of little evidence,
+    and small pieces of photographs one or two of much.
     """
     group = neighbours.reference.astype(np.int64) * POSES + neighbours.pose
     first = np.flatnonzero(np.diff(group, prepend=-1))
@@ -55,13 +56,17 @@ def find_peaks(neighbours: Neighbours, most: int) -> Peaks:
         half_bin=round(HALF_BIN * SUBPIXEL),
         peaks=PEAKS,
     )
-    orders = []
+    turned = neighbours.pose[first] >= TURNED
+    orders: tuple[list[list[tuple[int, ...]]], ...] = [], []
     for evidence in (neighbours.evidence, squared(neighbours.evidence)):
         score, bins = (one.numpy() for one in vote(torch.from_numpy(evidence)))
-        order = np.argsort(-score.ravel(), kind="stable")[:most]
+        order = np.argsort(-score.ravel(), kind="stable")
         order = order[score.ravel()[order] > 0]
-        orders.append(list(map(tuple, np.column_stack([order // PEAKS, bins.reshape(-1, 3)[order]]).tolist())))
-    chosen = np.array(in_turn(orders)[:most], np.int64).reshape(-1, 4)
+        for which, limit in enumerate((most, most_turned)):
+            best = order[turned[order // PEAKS] == which][:limit]
+            orders[which].append(list(map(tuple, np.column_stack([best // PEAKS, bins.reshape(-1, 3)[best]]).tolist())))
+    both = in_turn(orders[0])[:most] + in_turn(orders[1])[:most_turned]
+    chosen = np.array(both, np.int64).reshape(-1, 4)
     return Peaks(offsets[chosen[:, 0]], offsets[chosen[:, 0] + 1], chosen[:, 1:].astype(np.int32))
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from localmatch.alignments import choose_candidates, find_alignments
 from localmatch.descriptor.encode import QUANTISATION
-from localmatch.geometry import Affine, pose_frame, project
+from localmatch.geometry import POSES, Affine, pose_frame, project
 from localmatch.records import Alignment, Neighbours
 from localmatch.votes import find_peaks, in_turn
 
@@ -39,7 +39,7 @@ def many(reference: int, count: int, evidence: int) -> list[Pair]:
 
 def aligned(pairs: list[Pair]) -> list[Alignment]:
     found = neighbours(pairs)
-    return find_alignments(found, find_peaks(found, 50))
+    return find_alignments(found, find_peaks(found, 50, 50))
 
 
 def alone(reference: int, evidence: int = MUCH) -> Pair:
@@ -67,23 +67,35 @@ def test_one_neighbour_of_much_evidence_comes_as_early_as_many_of_little() -> No
     several = [pair for reference in range(20) for pair in many(reference, 16, LITTLE * (30 - reference) // 10)]
     assert 16 * LITTLE > MUCH / 2
     assert [one.reference for one in aligned([*several, alone(20)])[:2]] == [0, 20]
-    peaks = find_peaks(found := neighbours([*several, alone(20)]), 2)
+    peaks = find_peaks(found := neighbours([*several, alone(20)]), 2, 2)
     assert found.reference[peaks.first].tolist() == [0, 20]
 
 
 def test_references_that_show_the_same_part_are_counted_and_only_the_first_are_candidates() -> None:
     alignments = aligned([pair for reference in range(5) for pair in many(reference, 16, LITTLE)] + [alone(7)])
-    candidates = choose_candidates(alignments, most=10, each=2)
+    candidates = choose_candidates(alignments, most=10, most_tilted=0, each=2)
     assert sorted(one.alignment.reference for one in candidates) == [0, 1, 7]
     shared = {one.alignment.reference: one.sharing for one in candidates}
     assert shared == {0: frozenset(range(5)), 1: frozenset(range(5)), 7: frozenset([7])}
-    assert choose_candidates(alignments, most=1, each=2) == candidates[:1]
+    assert choose_candidates(alignments, most=1, most_tilted=9, each=2) == candidates[:1]
+
+
+def test_what_is_turned_does_not_crowd_out_what_is_upright() -> None:
+    poses = np.random.default_rng(0).integers(2, POSES, 40).tolist()
+    turned = [(9 + number, pose, (10.0 * number, 50.0), (50.0, 90.0), 0, 2 * MUCH) for number, pose in enumerate(poses)]
+    found = neighbours([alone(3), *turned])
+    peaks = find_peaks(found, 1, 20)
+    assert found.reference[peaks.first].tolist().count(3) == 1
+    assert len(peaks.first) == 21
+    candidates = choose_candidates(find_alignments(found, peaks), 1, 10, 2)
+    assert [one.alignment.reference for one in candidates].count(3) == 1
+    assert len(candidates) == 11
 
 
 def test_nothing_aligns_with_nothing() -> None:
     empty = neighbours([alone(0)])
     none = Neighbours(*(getattr(empty, name)[:0] for name in empty.__dataclass_fields__))
-    assert find_alignments(none, find_peaks(none, 5)) == choose_candidates([], 5, 2) == []
+    assert find_alignments(none, find_peaks(none, 5, 5)) == choose_candidates([], 5, 5, 2) == []
 
 
 @pytest.mark.parametrize(

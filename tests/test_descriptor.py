@@ -9,13 +9,7 @@ from helpers import photo
 from safetensors import safe_open
 
 from localmatch.descriptor.augment import ViewMaker
-from localmatch.descriptor.encode import (
-    QUANTISATION,
-    TURNED,
-    TURNED_FROM,
-    encode_query,
-    encode_reference,
-)
+from localmatch.descriptor.encode import QUANTISATION, TILTED_FROM, encode_query, encode_reference
 from localmatch.descriptor.network import DescriptorNet, LocalContrastNorm, box_mean
 from localmatch.descriptor.train import Recipe, _floats, _Windows, info_nce, train
 from localmatch.descriptor.weights import SHIPPED, load_descriptor, load_network
@@ -87,7 +81,7 @@ def test_descriptors_in_a_pose_are_those_of_the_image_in_that_pose(pose: int) ->
     plain = encode_reference(network, np.ascontiguousarray(posed), 2000)
     here = query.pose == pose
     patch, descriptors = query.patch[here], query.descriptors[here]
-    assert len(patch) == (len(query.patches) if pose < TURNED else (query.patches.level >= TURNED_FROM).sum())
+    assert len(patch) == len(query.patches)
     there = {
         (round(x), round(y), int(v)): d
         for (x, y), v, d in zip(plain.patches.xy, plain.patches.level, plain.descriptors, strict=True)
@@ -113,7 +107,7 @@ def test_a_copy_that_is_tilted_has_the_descriptors_of_the_image_tilted_back(pose
     onto = frame + np.column_stack([np.zeros((2, 2)), frame[:, :2] @ [0.5, 0.5] - 0.5])
     tilted = cv2.warpAffine(image, onto, size, flags=cv2.INTER_CUBIC)
     query, plain = (encode_query(network, one, 3000) for one in (image, tilted))
-    here, there = query.pose == pose, (plain.pose == 0) & (plain.patches.level[plain.patch] >= TURNED_FROM)
+    here, there = query.pose == pose, (plain.pose == 0) & (plain.patches.level[plain.patch] >= TILTED_FROM)
     places = project(frame, query.patches.xy[query.patch[here]])
     apart = np.linalg.norm(places[:, None] - plain.patches.xy[plain.patch[there]], axis=2)
     levels = query.patches.level[query.patch[here]][:, None] == plain.patches.level[plain.patch[there]]

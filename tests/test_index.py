@@ -16,6 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 import localmatch as lm
 from localmatch.errors import CorruptIndexError, IncompatibleIndexError, IndexError_
+from localmatch.index import graph
 from localmatch.index.graph import Graph, GraphBuilder, check_graph
 from localmatch.index.lists import Lists, write_lists
 from localmatch.index.store import file_digest, read_manifest
@@ -290,14 +291,16 @@ def descriptors(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(-127, 128, (count, 64)).astype(np.int8)
 
 
+@pytest.mark.parametrize("whole", [0, graph.WHOLE])
 @pytest.mark.parametrize("count", [0, 1, 2, 17, 500])
-def test_graph_finds_its_own(count: int, tmp_path: Path) -> None:
+def test_graph_finds_its_own(count: int, whole: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph, "WHOLE", whole)
     builder, wanted = GraphBuilder(), descriptors(count)
     builder.add(wanted[: count // 2])
     builder.add(wanted[count // 2 :])
     builder.save(tmp_path / "g")
-    graph = Graph(tmp_path / "g", count)
-    vertex, similarity = graph.search(wanted, 3)
+    opened = Graph(tmp_path / "g", count)
+    vertex, similarity = opened.search(wanted, 3)
     assert vertex.shape == similarity.shape == (count, 3)
     assert (vertex[:, 0] == np.arange(count)).mean() > 0.95 if count else True
     if count:
@@ -306,7 +309,19 @@ def test_graph_finds_its_own(count: int, tmp_path: Path) -> None:
         assert np.array_equal(similarity[own, 0], exact[own])
     if count == 1:
         assert vertex[0].tolist() == [0, -1, -1]
-    assert graph.search(wanted[:0], 3)[0].shape == (0, 3)
+    assert opened.search(wanted[:0], 3)[0].shape == (0, 3)
+
+
+def test_small_graphs_are_searched_whole(tmp_path: Path) -> None:
+    vectors, queries = descriptors(300), descriptors(40, seed=1)
+    shuffled = np.random.default_rng(2).permutation(300)
+    builder = GraphBuilder()
+    builder.add(vectors[shuffled])
+    builder.save(tmp_path / "g")
+    vertex, similarity = Graph(tmp_path / "g", 300).search(queries, 9)
+    products = queries.astype(np.int32) @ vectors[shuffled].astype(np.int32).T
+    assert np.array_equal(vertex, np.argsort(-products, axis=1, kind="stable")[:, :9])
+    assert np.array_equal(similarity, np.take_along_axis(products, vertex, 1))
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 127, 128, 129, 700])
@@ -373,8 +388,9 @@ def test_cut_lists_are_refused(keep: int, tmp_path: Path) -> None:
         Lists(tmp_path, "some", 700)
 
 
-def test_damaged_graphs_never_reach_hnswlib(tmp_path: Path) -> None:
+def test_damaged_graphs_never_reach_hnswlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Digests guard against accidents; the structural check guards against whoever recomputes them."""
+    monkeypatch.setattr(graph, "WHOLE", 0)
     builder = GraphBuilder()
     builder.add(descriptors(300))
     builder.save(tmp_path / "g")
@@ -386,11 +402,11 @@ def test_damaged_graphs_never_reach_hnswlib(tmp_path: Path) -> None:
             damaged[at] = int(rng.integers(256))
         (tmp_path / "g").write_bytes(bytes(damaged))
         try:
-            graph = Graph(tmp_path / "g", 300)
+            damaged_graph = Graph(tmp_path / "g", 300)
         except CorruptIndexError:
             refused += 1
             continue
-        vertex, _ = graph.search(descriptors(20, seed=2), 8)
+        vertex, _ = damaged_graph.search(descriptors(20, seed=2), 8)
         assert vertex.max() < 300
     assert refused > 150
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from localmatch.descriptor.encode import QUANTISATION
 from localmatch.descriptor.network import DIMENSION
 from localmatch.errors import CorruptIndexError
-from localmatch.index.graph import Graph, GraphBuilder
+from localmatch.index.graph import NOTHING, Graph, GraphBuilder
 from localmatch.kernels import match_topk, rerank_topk
 
 LENGTH = 128
@@ -26,9 +26,6 @@ LENGTH = 128
 
 SAMPLE, ROUNDS = 32, 3
 """k-means learns centroids from so many descriptors each, in so many rounds."""
-
-NOTHING = -(1 << 30)
-"""Similarity where there is nothing: less than any, and no sum with another overflows."""
 
 
 def files(stem: str) -> set[str]:
