@@ -159,7 +159,7 @@ def score_of(
     if verified.odds is not None:
         odds = float(_means(verified.odds[None, heat > 0], query.support[None, heat > 0])[0])
         score *= math.exp(DOUBT * min(0.0, odds))
-        if bent:  # the network also tells of outlines that a flow brings into register
+        if bent and odds > 0:  # the network also tells of outlines that a flow brings into register
             enough = min(1.0, _without_corners(heat * query.distinct, corners) / 2 / ENOUGH)
         surer = _surer(float(support.sum()), projective)
         pair = max(pair, enough * odds * min(MOST_RARE, rarity) ** 0.5 * surer)
