@@ -103,6 +103,21 @@ def test_small_copies_of_pixels_are_found_and_drawn(x: int, y: int, side: int, i
     assert region.kind == "pixel"
 
 
+@pytest.mark.parametrize("turn", ["right angle", "tilt"])
+@pytest.mark.parametrize(("x", "y"), [(220, 150), (260, 60)])
+def test_small_copies_that_are_turned_are_found(x: int, y: int, turn: str, index: lm.Index, planted) -> None:
+    side = 36  # half a percent of the host
+    about = cv2.getRotationMatrix2D((x + side / 2, y + side / 2), 90 if turn == "right angle" else 35, 1)
+    copy = cv2.warpAffine(photo("chelsea"), about, (451, 300), flags=cv2.INTER_CUBIC)[y : y + side, x : x + side]
+    audit = index.audit(planted(copy, 250, 200), alpha=0.05)
+    assert audit.flagged
+    region = audit.regions[0]
+    assert Path(region.reference).stem == "chelsea"
+    assert box_iou(region.query_box, (250, 200, 250 + side, 200 + side)) > 0.5
+    middle = project(region.affine, np.array([[250 + side / 2, 200 + side / 2]]))
+    assert np.abs(middle - [x + side / 2, y + side / 2]).max() < 2
+
+
 @pytest.mark.parametrize(
     ("turns", "mirrored", "top_left", "bottom_left"),
     [
