@@ -1,4 +1,4 @@
-"""Inverted lists of int8 descriptors: an HNSW graph finds the lists whose centroids are near, which are read whole.
+"""Inverted lists of int8 descriptors: those whose centroids are near, by an HNSW graph if they are many, read whole.
 
 Only centroids are vertices of the graph, so a descriptor costs its own bytes and no links, and what is compared in the
 lists is exact. (Sivic and Zisserman, "Video Google", ICCV 2003; with a graph over the centroids: Baranchuk, Babenko and
