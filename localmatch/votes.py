@@ -56,18 +56,23 @@ def find_peaks(neighbours: Neighbours, most: int, most_turned: int) -> Peaks:
         half_bin=round(HALF_BIN * SUBPIXEL),
         peaks=PEAKS,
     )
+    votes = [vote(torch.from_numpy(one)) for one in (neighbours.evidence, squared(neighbours.evidence))]
     turned = neighbours.pose[first] >= TURNED
-    orders: tuple[list[list[tuple[int, ...]]], ...] = [], []
-    for evidence in (neighbours.evidence, squared(neighbours.evidence)):
-        score, bins = (one.numpy() for one in vote(torch.from_numpy(evidence)))
-        order = np.argsort(-score.ravel(), kind="stable")
-        order = order[score.ravel()[order] > 0]
-        for which, limit in enumerate((most, most_turned)):
-            best = order[turned[order // PEAKS] == which][:limit]
-            orders[which].append(list(map(tuple, np.column_stack([best // PEAKS, bins.reshape(-1, 3)[best]]).tolist())))
-    both = in_turn(orders[0])[:most] + in_turn(orders[1])[:most_turned]
-    chosen = np.array(both, np.int64).reshape(-1, 4)
-    return Peaks(offsets[chosen[:, 0]], offsets[chosen[:, 0] + 1], chosen[:, 1:].astype(np.int32))
+    chosen: list[tuple[int, ...]] = []
+    for wanted, limit in ((~turned, most), (turned, most_turned)):
+        chosen += in_turn([_strongest(score.numpy(), bins.numpy(), wanted, limit) for score, bins in votes])[:limit]
+    group, bin_ = np.split(np.array(chosen, np.int64).reshape(-1, 4), [1], axis=1)
+    return Peaks(offsets[group[:, 0]], offsets[group[:, 0] + 1], bin_.astype(np.int32))
+
+
+def _strongest(
+    score: NDArray[np.int64], bins: NDArray[np.int32], wanted: NDArray[np.bool_], most: int
+) -> list[tuple[int, ...]]:
+    """Group and bin of the strongest peaks (G, PEAKS) of the wanted groups (G,), `most` at most."""
+    score = np.where(wanted[:, None], score, 0).ravel()
+    order = np.argsort(-score, kind="stable")[:most]
+    order = order[score[order] > 0]
+    return list(map(tuple, np.column_stack([order // PEAKS, bins.reshape(-1, 3)[order]]).tolist()))
 
 
 def squared(evidence: NDArray[np.int32]) -> NDArray[np.int32]:

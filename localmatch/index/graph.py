@@ -108,10 +108,8 @@ class Graph:
             graph has fewer than k vertices in reach.
         """
         if self._vectors is not None:
-            queries = torch.from_numpy(np.ascontiguousarray(descriptors))
-            all_of_them = torch.zeros((len(queries), 1), dtype=torch.int32)
-            score, row = rerank_topk(queries, all_of_them, self._vectors, k, torch.tensor([0, self.count]))
-            return row.numpy().astype(np.int64), np.maximum(score.numpy(), NOTHING)
+            everything = np.zeros((len(descriptors), 1), np.int32)
+            return best_of_runs(descriptors, everything, self._vectors, k, torch.tensor([0, self.count]))
         vertex = np.full((len(descriptors), k), -1, np.int64)
         similarity = np.full((len(descriptors), k), NOTHING, np.int32)
         reach = min(k, self.count)
@@ -128,12 +126,21 @@ class Graph:
         return vertex, similarity
 
 
-def _vectors(path: Path, count: int) -> torch.Tensor:
+def best_of_runs(
+    descriptors: NDArray[np.int8], runs: NDArray[np.int32], rows: NDArray[np.int8], k: int, offsets: torch.Tensor
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """`rerank_topk` as a search: row and similarity, each (N, k), best first; -1 and `NOTHING` where fewer are."""
+    queries = torch.from_numpy(np.ascontiguousarray(descriptors))
+    score, row = rerank_topk(queries, torch.from_numpy(runs), torch.from_numpy(rows), k, offsets)
+    return row.numpy().astype(np.int64), np.maximum(score.numpy(), NOTHING)
+
+
+def _vectors(path: Path, count: int) -> NDArray[np.int8]:
     """The vectors of a checked graph file by their labels, (count, 64) int8."""
     rows = np.fromfile(path, _ROW, count, offset=_HEADER.size)
     vectors = np.empty((count, DIMENSION), np.int8)
     vectors[rows["label"]] = rows["vector"]
-    return torch.from_numpy(vectors)
+    return vectors
 
 
 def check_graph(path: Path, count: int) -> None:

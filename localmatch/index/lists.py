@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from localmatch.descriptor.encode import QUANTISATION
 from localmatch.descriptor.network import DIMENSION
 from localmatch.errors import CorruptIndexError
-from localmatch.index.graph import NOTHING, Graph, GraphBuilder
-from localmatch.kernels import match_topk, rerank_topk
+from localmatch.index.graph import Graph, GraphBuilder, best_of_runs
+from localmatch.kernels import match_topk
 
 LENGTH = 128
 """Descriptors a list on average. Of 1.4 million descriptors the nearest is in the 64 lists of the nearest centroids for
@@ -96,18 +96,11 @@ class Lists:
         """The k nearest rows of (N, 64) int8 queries, each in as many lists as `probes` says.
 
         Returns:
-            row (N, k) int64 and similarity (N, k) int32, best first; row -1 and similarity `NOTHING` where fewer were
-            found.
+            row (N, k) int64 and similarity (N, k) int32, best first; row -1 and similarity `graph.NOTHING` where fewer
+            were found.
         """
         lists, _ = self._graph.search(descriptors, min(probes, self._graph.count))
-        score, row = rerank_topk(
-            torch.from_numpy(np.ascontiguousarray(descriptors)),
-            torch.from_numpy(lists.astype(np.int32)),
-            torch.from_numpy(self.rows),
-            k,
-            self._offsets,
-        )
-        return row.numpy().astype(np.int64), np.maximum(score.numpy(), NOTHING)
+        return best_of_runs(descriptors, lists.astype(np.int32), self.rows, k, self._offsets)
 
 
 def _centroids(table: NDArray[np.int8]) -> NDArray[np.int8]:
