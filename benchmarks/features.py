@@ -11,13 +11,12 @@ import numpy as np
 import torch
 from kornia import feature as kornia_feature
 from numpy.typing import NDArray
+from torch import Tensor
 
 from benchmarks.local_features import Describe
 from benchmarks.pictures import Pixels
-from localmatch.descriptor.encode import quantise
 from localmatch.descriptor.network import DIMENSION
 from localmatch.patches import REFERENCE_SPACING, find_patches, pyramid
-from localmatch.records import Level
 
 POINTS = 1500
 """Keypoints an image."""
@@ -41,10 +40,11 @@ def root_sift() -> Describe:
     return describe
 
 
-def upright_sift(images: Sequence[Pixels]) -> Callable[[object, Level, NDArray[np.floating]], NDArray[np.int8]]:
+def upright_sift(images: Sequence[Pixels]) -> Callable[[Tensor, Tensor], Tensor]:
     """RootSIFT in the place of our network's descriptors, without its own scale and rotation.
 
-    As many principal components as our descriptors have, of the same length.
+    As many principal components as our descriptors have, of the same length: a level (h, w) in [0, 1] and (N, 2)
+    positions -> (N, 64).
 
     Args:
         images: What the components are learned from.
@@ -57,19 +57,19 @@ def upright_sift(images: Sequence[Pixels]) -> Callable[[object, Level, NDArray[n
             return np.zeros((0, 128), np.float32)
         return _root(histograms)
 
-    def bytes_of(level: Level) -> NDArray[np.uint8]:
-        return np.asarray((level.gray.numpy() * 255).round(), np.uint8)
+    def bytes_of(gray: Tensor) -> NDArray[np.uint8]:
+        return np.asarray((gray.numpy() * 255).round().clip(0, 255), np.uint8)
 
-    def describe(_dense: object, level: Level, xy: NDArray[np.floating]) -> NDArray[np.int8]:
-        rows = (raw(bytes_of(level), xy / level.scale) - mean) @ components
-        return quantise(torch.nn.functional.normalize(torch.from_numpy(rows), dim=1))
+    def describe(gray: Tensor, xy: Tensor) -> Tensor:
+        rows = (raw(bytes_of(gray), xy.numpy()) - mean) @ components
+        return torch.nn.functional.normalize(torch.from_numpy(rows), dim=1)
 
     sift = cv2.SIFT_create()  # type: ignore[attr-defined]
     learned = []
     for image in images:
         levels = pyramid(image)
         patches = find_patches(levels, REFERENCE_SPACING, POINTS)
-        learned += [raw(bytes_of(one), patches.xy[patches.level == one.index] / one.scale) for one in levels]
+        learned += [raw(bytes_of(one.gray), patches.xy[patches.level == one.index] / one.scale) for one in levels]
     rows = np.concatenate(learned)
     mean = rows.mean(0)
     _, vectors = np.linalg.eigh(np.cov(rows - mean, rowvar=False))

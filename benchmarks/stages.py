@@ -46,7 +46,7 @@ STAGES = {
     "regions": "localmatch.audit.find_parts",
 }
 PARTS = {
-    "network, in all stages": "localmatch.descriptor.quantised.QuantisedNet.dense_map",
+    "network, in all stages": "localmatch.descriptor.quantised.QuantisedNet.activations",
     "reading references again": "localmatch.api.Index._levels",
 }
 """Functions of the stages, and of what is a part of several."""

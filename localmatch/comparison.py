@@ -66,7 +66,8 @@ class Comparison:
         """
         own = self.view.maps[level.index]
         warped, inside = warp(self.reference, level, mapping, AROUND * STRIDE)
-        other = quantise(self.network.dense_map(torch.from_numpy(warped)).permute(1, 2, 0))
+        active = self.network.activations(self.network.normalised(torch.from_numpy(warped)))
+        other = quantise(self.network.dense_map(active).permute(1, 2, 0))
         place = torch.tensor([[[ONE, 0, AROUND * ONE], [0, ONE, AROUND * ONE]]], dtype=torch.int32)
         best, _ = compare_maps(torch.from_numpy(own), torch.from_numpy(other), place, radius)
         start = STRIDE * AROUND

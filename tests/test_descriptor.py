@@ -10,7 +10,7 @@ from safetensors import safe_open
 
 from localmatch.descriptor.augment import ViewMaker
 from localmatch.descriptor.encode import QUANTISATION, TILTED_FROM, encode_query, encode_reference
-from localmatch.descriptor.network import DescriptorNet, LocalContrastNorm, box_mean
+from localmatch.descriptor.network import DescriptorNet, LocalContrastNorm, box_mean, read_at
 from localmatch.descriptor.train import Recipe, _floats, _Windows, info_nce, train
 from localmatch.descriptor.weights import SHIPPED, load_descriptor, load_network
 from localmatch.errors import BackendError, WeightsError
@@ -27,6 +27,11 @@ def rank1(network: DescriptorNet, folder: Path) -> float:
         return info_nce(network, ViewMaker(32)(*map(_floats, windows)))[1]
 
 
+def _dense_map(gray: torch.Tensor) -> torch.Tensor:
+    network = load_descriptor().network
+    return network.dense_map(network.activations(network.normalised(gray)))
+
+
 def test_shipped_weights_are_trained(train_folder: Path) -> None:
     trained = rank1(load_network()[0].eval(), train_folder)
     random = rank1(DescriptorNet().eval(), train_folder)
@@ -37,7 +42,7 @@ def test_shipped_weights_are_trained(train_folder: Path) -> None:
 def test_the_network_on_bytes_describes_as_the_one_that_was_trained() -> None:
     trained, image = load_network()[0].eval(), pyramid(photo("coffee"))[1].gray
     with torch.inference_mode():
-        found, expected = load_descriptor().network.dense_map(image), trained(image[None, None])[0]
+        found, expected = _dense_map(image), trained(image[None, None])[0]
     assert found.shape == expected.shape
     cosine = (found * expected).sum(0)
     assert cosine.mean() > 0.998
@@ -49,11 +54,10 @@ def test_weights_under_2_mb() -> None:
 
 
 def test_one_dense_pass_sees_only_the_receptive_field() -> None:
-    network = load_descriptor().network
     image = torch.rand(120, 160)
     changed = image.clone()
     changed[:, 120:] = torch.rand(120, 40)
-    same = (network.dense_map(image) - network.dense_map(changed)).abs().amax((0, 1)) < 1e-3
+    same = (_dense_map(image) - _dense_map(changed)).abs().amax((0, 1)) < 1e-3
     assert same[: (120 - 30) // 4].all()
     assert not same[32:].any()
 
@@ -71,6 +75,23 @@ def test_contrast_and_brightness_do_not_matter() -> None:
     norm = LocalContrastNorm(21)
     textured = norm(image).abs() > 0.5
     assert (norm(image)[textured] - norm(0.6 * image + 0.3)[textured]).abs().mean() < 0.2
+
+
+@pytest.mark.parametrize("count", [0, 1, 300])
+def test_descriptors_at_places_are_read_off_the_dense_map(count: int) -> None:
+    network, gray = load_descriptor().network, pyramid(photo("coffee"))[1].gray
+    active = network.activations(network.normalised(gray))
+    corners = torch.tensor([[0.0, 0.0], gray.shape[::-1], [0.5, 0.5], [4.5, 8.5]])
+    xy = torch.cat([corners, torch.rand(count, 2) * torch.tensor(gray.shape[::-1])])[:count]
+    expected = read_at(network.dense_map(active)[None], xy[None])[0]
+    assert torch.allclose(network.describe_at(active, xy), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_a_turned_image_normalises_to_the_same_numbers(turns: int) -> None:
+    network, gray = load_descriptor().network, pyramid(photo("coffee"))[1].gray
+    expected = network.normalised(gray).flip(-1).rot90(turns)
+    assert torch.equal(network.normalised(gray.flip(-1).rot90(turns)), expected)
 
 
 @pytest.mark.parametrize("pose", range(1, SQUARE))

@@ -13,6 +13,7 @@ from unittest import mock
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 import localmatch as lm
 from benchmarks.features import aliked, orb, patch_network, root_sift, upright_sift
@@ -21,6 +22,7 @@ from benchmarks.pictures import Pixels, load
 from benchmarks.regions.queries import REFERENCE_SIDE
 from localmatch.api import REFERENCE_BUDGET
 from localmatch.audit import Searcher, find_regions
+from localmatch.descriptor.quantised import QuantisedNet
 from localmatch.records import Box
 
 BUDGETS = 400, 800, 2600
@@ -134,7 +136,21 @@ def sift_descriptor(setup: Setup) -> System:
     An index of its own is made, as other descriptors find other neighbours.
     """
     describe = upright_sift([load(path) for path in setup.references[:: len(setup.references) // LEARNED + 1]])
-    replaced = partial(mock.patch, "localmatch.descriptor.encode._read", describe)
+    whole = QuantisedNet.normalised, QuantisedNet.activations, QuantisedNet.dense_map
+
+    def dense_map(network: QuantisedNet, gray: Tensor) -> Tensor:
+        for step in whole:
+            gray = step(network, gray)
+        return gray
+
+    replaced = partial(
+        mock.patch.multiple,
+        QuantisedNet,
+        normalised=lambda _, gray: gray,
+        activations=lambda _, gray: gray,
+        describe_at=lambda _, gray, xy: describe(gray, xy),
+        dense_map=dense_map,
+    )
     with replaced():
         return localmatch_system(setup, patched=replaced, name="sift")
 

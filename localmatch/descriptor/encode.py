@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from localmatch.descriptor.network import DIMENSION, read_at
+from localmatch.descriptor.network import DIMENSION
 from localmatch.descriptor.quantised import QuantisedNet
 from localmatch.geometry import POSES, SQUARE, Affine, compose, invert, level_frame, pose_frame, project
 from localmatch.patches import QUERY_CONTRAST, QUERY_SPACING, REFERENCE_SPACING, find_patches, pyramid
@@ -33,7 +33,11 @@ def encode_reference(network: QuantisedNet, image: NDArray[np.uint8], budget: in
     """Encode a reference image, (H, W, 3) uint8 RGB, as at most `budget` patches."""
     levels = pyramid(image)
     patches = find_patches(levels, REFERENCE_SPACING, budget)
-    rows = [_read(network.dense_map(level.gray), level, patches.xy[patches.level == level.index]) for level in levels]
+    rows = []
+    for level in levels:
+        active = network.activations(network.normalised(level.gray))
+        xy = _on_level(patches.xy[patches.level == level.index], level.scale)
+        rows.append(quantise(network.describe_at(active, xy)))
     numbers = np.arange(len(patches), dtype=np.int32)
     return Encoded(_size(image), patches, _stack(rows), numbers, np.zeros(len(patches), np.int8), {}, ())
 
@@ -43,19 +47,23 @@ def encode_query(network: QuantisedNet, image: NDArray[np.uint8], budget: int) -
     """Encode a query image, (H, W, 3) uint8 RGB, as at most `budget` patches, each in several poses."""
     levels = pyramid(image)
     patches = find_patches(levels, QUERY_SPACING, budget, QUERY_CONTRAST)
+    upright = {level.index: network.normalised(level.gray) for level in levels}
     rows, maps = [], {}
     numbers, poses = [np.zeros(0, np.int32)], [np.zeros(0, np.int8)]
     for pose in range(POSES):
         frame = pose_frame(pose, _size(image))
         for level in _levels_of(pose, levels):
+            if pose < SQUARE:
+                seen, scale = _squarely(upright[level.index], level.scale, pose)
+            else:
+                seen, scale = network.normalised(_tilted(level, frame)), level.scale
+            active = network.activations(seen)
             number = np.flatnonzero(patches.level == level.index)
-            posed = _in_pose(level, pose, frame)
-            dense = network.dense_map(posed.gray)
-            rows.append(_read(dense, posed, project(frame, patches.xy[number])))
+            rows.append(quantise(network.describe_at(active, _on_level(project(frame, patches.xy[number]), scale))))
             numbers.append(number.astype(np.int32))
             poses.append(np.full(len(number), pose, np.int8))
             if not pose:
-                maps[level.index] = quantise(dense.permute(1, 2, 0))
+                maps[level.index] = quantise(network.dense_map(active).permute(1, 2, 0))
     return Encoded(
         _size(image), patches, _stack(rows), np.concatenate(numbers), np.concatenate(poses), maps, tuple(levels)
     )
@@ -66,32 +74,28 @@ def _levels_of(pose: int, levels: list[Level]) -> list[Level]:
     return levels if pose < SQUARE else [level for level in levels if level.index >= TILTED_FROM]
 
 
-def _in_pose(level: Level, pose: int, frame: Affine) -> Level:
-    """A level as it is in a pose of the image, whose positions the frame gives."""
-    if pose >= SQUARE:
-        return Level(level.index, level.scale, torch.from_numpy(_tilted(level, frame)))
-    gray = level.gray.flip(-1) if pose % 2 else level.gray
-    scale = level.scale[::-1] if pose // 2 % 2 else level.scale
-    return Level(level.index, scale, gray.rot90(pose // 2))
+def _squarely(pixels: Tensor, scale: tuple[float, float], pose: int) -> tuple[Tensor, tuple[float, float]]:
+    """Pixels of a level (h, w), and its scale, in a pose before `SQUARE`."""
+    mirrored = pixels.flip(-1) if pose % 2 else pixels
+    return mirrored.rot90(pose // 2), scale[::-1] if pose // 2 % 2 else scale
 
 
-def _tilted(level: Level, frame: Affine) -> NDArray[np.float32]:
+def _tilted(level: Level, frame: Affine) -> Tensor:
     """The pixels of a level where the frame moves them; beyond the image, those of its edge."""
     gray, scale = level.gray.numpy(), np.array(level.scale)
     size = np.ceil(np.abs(frame[:, :2]) @ (scale * gray.shape[::-1]) / scale).astype(int).tolist()
     onto = compose(invert(level_frame(level)), compose(invert(frame), level_frame(level)))
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-    return np.asarray(cv2.warpAffine(gray, onto, size, flags=flags, borderMode=cv2.BORDER_REPLICATE), np.float32)
+    return torch.from_numpy(cv2.warpAffine(gray, onto, size, flags=flags, borderMode=cv2.BORDER_REPLICATE))
 
 
 def _size(image: NDArray[np.uint8]) -> tuple[int, int]:
     return image.shape[1], image.shape[0]
 
 
-def _read(dense: Tensor, level: Level, xy: NDArray[np.floating]) -> NDArray[np.int8]:
-    """Quantised descriptors at image positions."""
-    positions = torch.from_numpy((xy / level.scale).astype(np.float32))
-    return quantise(read_at(dense[None], positions[None])[0])
+def _on_level(xy: NDArray[np.floating], scale: tuple[float, float]) -> Tensor:
+    """Level positions of image positions."""
+    return torch.from_numpy((xy / scale).astype(np.float32))
 
 
 def _stack(rows: list[NDArray[np.int8]]) -> NDArray[np.int8]:

@@ -5,6 +5,10 @@ Every output cell describes the 32 x 32 level pixels around it, so all patches o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -44,22 +48,19 @@ def about_local_mean(image: Tensor, window: int) -> tuple[Tensor, Tensor]:
     """How far pixels (B, 1, H, W) are above the mean of a square window around them, and its standard deviation."""
     # The shift by 0.5 keeps E[x^2] - E[x]^2 well conditioned in float32.
     shifted = image - 0.5
-    moments = box_mean(torch.cat([shifted, shifted * shifted], 1), window)
-    mean, square = moments[:, :1], moments[:, 1:]
-    return shifted - mean, (square - mean * mean).clamp_min(0).sqrt()
+    mean, square = box_mean(shifted, window), box_mean(shifted * shifted, window)
+    return shifted - mean, (square - mean * mean).clamp_min_(0).sqrt_()
 
 
 def box_mean(maps: Tensor, window: int) -> Tensor:
     """Mean over an odd window around each pixel, edges replicated; (B, C, H, W) -> the same shape.
 
-    Running sums cost the same at every window: 4 ms for two channels of 800 x 1066 on 2 cores, where pooling took 38 ms
-    and Kornia's separable `box_blur` 103 ms; the results differ by 3e-6.
+    Running sums cost the same at every window. OpenCV's, in double precision, normalise 1024 x 1024 pixels in a quarter
+    of the time that `torch.cumsum` takes.
     """
-    before, after = window // 2 + 1, window // 2
-    sums = functional.pad(maps, (before, after, before, after), mode="replicate")
-    sums = sums.cumsum(-1)
-    sums = (sums[..., window:] - sums[..., :-window]).cumsum(-2)
-    return (sums[..., window:, :] - sums[..., :-window, :]) / window**2
+    planes = maps.flatten(0, 1).cpu().numpy()
+    means = np.stack([cv2.blur(plane, (window, window), borderType=cv2.BORDER_REPLICATE) for plane in planes])
+    return torch.from_numpy(means).to(maps.device).view_as(maps)
 
 
 class DescriptorNet(nn.Module):
@@ -112,3 +113,14 @@ def read_at(descriptor_map: Tensor, xy: Tensor) -> Tensor:
     grid = (2 * cells / extent - 1).unsqueeze(1)
     read = functional.grid_sample(descriptor_map, grid, mode="bilinear", padding_mode="border", align_corners=True)
     return functional.normalize(read.squeeze(2).transpose(1, 2), dim=-1)
+
+
+def cells_around(xy: Tensor, shape: Sequence[int]) -> Tensor:
+    """Cells of a map of a shape (h, w, ...) that `read_at` reads for (N, 2) positions: (h, w) bool."""
+    height, width = shape[:2]
+    first = ((xy - 0.5) / STRIDE).floor().long()
+    wanted = torch.zeros(height, width, dtype=torch.bool)
+    for right, below in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        column, row = (first + torch.tensor([right, below])).unbind(1)
+        wanted[row.clamp(0, height - 1), column.clamp(0, width - 1)] = True
+    return wanted

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from localmatch.descriptor.network import DescriptorNet
+from localmatch.descriptor.network import DIMENSION, DescriptorNet, cells_around, read_at
 from localmatch.kernels import convolve
 from localmatch.kernels.convolve import BLOCK
 from localmatch.weights import fused
@@ -41,17 +41,41 @@ class QuantisedNet:
         self._last = weight.flatten(1).t() * STEP, bias
 
     @torch.inference_mode()
-    def dense_map(self, gray: Tensor) -> Tensor:
-        """The descriptor map of one level: (h, w) float32 in [0, 1] -> (64, ceil(h / 4), ceil(w / 4)) unit vectors."""
+    def normalised(self, gray: Tensor) -> Tensor:
+        """What the network looks at: (h, w) float32 in [0, 1] -> the same without local brightness and contrast.
+
+        Turning an image turns what comes of it, to the last bit.
+        """
+        normalised: Tensor = self._contrast(gray[None, None])[0, 0]
+        return normalised
+
+    @torch.inference_mode()
+    def activations(self, normalised: Tensor) -> Tensor:
+        """What all layers but the last make of a normalised level (h, w): (ceil(h / 4), ceil(w / 4), C) uint8."""
         weight, bias = self._first
-        active = functional.conv2d(self._contrast(gray[None, None]), weight, bias, self._stride, self._padding)[0]
+        active = functional.conv2d(normalised[None, None], weight, bias, self._stride, self._padding)[0]
         blocks = _blocks(active.clamp_(0, 255).permute(1, 2, 0).to(torch.uint8).contiguous())
         for weights, biases, scales, stride in self._between:
             blocks = convolve(blocks, weights, biases, scales, stride)
-        pixels = _pixels(blocks)
+        return _pixels(blocks)
+
+    @torch.inference_mode()
+    def dense_map(self, active: Tensor) -> Tensor:
+        """The descriptor map of a level, (64, h / 4, w / 4) unit vectors, from its activations (h / 4, w / 4, C)."""
+        return self._described(active.flatten(0, 1)).view(*active.shape[:2], -1).permute(2, 0, 1)
+
+    @torch.inference_mode()
+    def describe_at(self, active: Tensor, xy: Tensor) -> Tensor:
+        """What `read_at` reads off `dense_map` at (N, 2) level positions, (N, 64); no more of the map is made."""
+        wanted = cells_around(xy, active.shape)
+        described = torch.zeros(*wanted.shape, DIMENSION)
+        described[wanted] = self._described(active[wanted])
+        return read_at(described.permute(2, 0, 1)[None], xy[None])[0]
+
+    def _described(self, pixels: Tensor) -> Tensor:
+        """The last layer: activations (N, C) uint8 -> unit vectors (N, 64)."""
         weight, bias = self._last
-        described = functional.normalize(torch.addmm(bias, pixels.flatten(0, 1).float(), weight), dim=1)
-        return described.view(*pixels.shape[:2], -1).permute(2, 0, 1)
+        return functional.normalize(torch.addmm(bias, pixels.float(), weight), dim=1)
 
 
 def _parameters(layer: nn.Conv2d) -> tuple[Tensor, Tensor]:
