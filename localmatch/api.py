@@ -38,7 +38,7 @@ class Index:
     def __init__(self, folder: Path, weights: Path | None) -> None:
         """Use `Index.open` or `Index.build`."""
         self.folder = folder
-        self._weights = weights
+        self.weights = weights
         self._descriptor = load_descriptor(weights)
         self.skipped: list[Skipped] = []
         self._load(read_manifest(folder))
@@ -122,12 +122,13 @@ class Index:
                 write_manifest(self.folder, manifest)
         self._load(read_manifest(self.folder))
 
-    def calibrate(self, inputs: Sequence[PathLike], progress: Progress | None = None) -> None:
+    def calibrate(self, inputs: Sequence[PathLike], progress: Progress | None = None, workers: int = 1) -> None:
         """Learn from clean images, known not to be in the training set, what is common and how clean images score.
 
         Args:
             inputs: As for `build`; images that are in the index are passed over. At least 99 for alpha 0.01.
             progress: Called twice with the name of each image.
+            workers: Processes that score the images, see `workers.in_order`. The scores are the same.
 
         Raises:
             CalibrationError: Fewer than two usable images.
@@ -135,7 +136,10 @@ class Index:
         with writing(self.folder):
             manifest = read_manifest(self.folder)
             encode = partial(encode_reference, self._descriptor.network, budget=manifest.budget)
-            part, skipped = learn_background(self.folder, self._searcher(), inputs, set(self.names()), encode, progress)
+            reopen = partial(_opened, self.folder, self.weights)
+            part, skipped = learn_background(
+                self.folder, self._searcher(), inputs, set(self.names()), encode, progress, reopen, workers
+            )
             names = tuple(shard.name for shard in manifest.shards)
             manifest = replace(manifest, background=part, background_shards=names)
             write_manifest(self.folder, manifest)
@@ -262,3 +266,8 @@ class Index:
             write_manifest(self.folder, manifest)
         self._load(manifest)
         self.skipped = skipped
+
+
+def _opened(folder: Path, weights: Path | None) -> Searcher:
+    """An index as the pipeline sees it."""
+    return Index.open(folder, weights)._searcher()

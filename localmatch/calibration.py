@@ -18,14 +18,15 @@ from numpy.typing import NDArray
 
 from localmatch._version import __version__
 from localmatch.audit import Searcher, find_regions
-from localmatch.errors import CalibrationError, CorruptIndexError
+from localmatch.errors import CalibrationError, CorruptIndexError, ImageError
 from localmatch.files import Journal
-from localmatch.images import Skipped, Source, expand
+from localmatch.images import Skipped, Source, expand, read
 from localmatch.index.build import Progress, decoded
 from localmatch.index.lists import Lists, files, write_lists
 from localmatch.index.store import Part, check_files, file_table, new_part
 from localmatch.records import Encoded
 from localmatch.result import PathLike
+from localmatch.workers import in_order
 
 FOLDS = 2
 """Lists of background patches."""
@@ -80,6 +81,8 @@ def learn_background(
     known: set[str],
     encode: Callable[[NDArray[np.uint8]], Encoded],
     progress: Progress | None,
+    reopen: Callable[[], Searcher],
+    workers: int,
 ) -> tuple[Part, list[Skipped]]:
     """Encode clean images, score each against the index, and write both as a part of the index at `folder`.
 
@@ -90,6 +93,8 @@ def learn_background(
         known: Names of the references.
         encode: Encodes a clean image as references are.
         progress: Called twice with the name of each image.
+        reopen: Opens the index in another process.
+        workers: Processes that score.
 
     Raises:
         CalibrationError: Fewer than two usable images.
@@ -110,16 +115,15 @@ def learn_background(
             f"{len(clean)} usable clean images, expected at least {FOLDS}; alpha 0.01 needs at least 99."
         )
     with new_part(folder, "background", "background") as path:
-        lists = []
-        for fold, descriptors in enumerate(patches):
-            rows = write_lists(path, f"fold-{fold}", descriptors)
-            lists.append(Lists(path, f"fold-{fold}", len(rows)))
+        counts = [len(write_lists(path, f"fold-{fold}", descriptors)) for fold, descriptors in enumerate(patches)]
         shards = [[shard.part.files, shard.part.removed] for shard in searcher.shards]
         journal = Journal(folder / "calibrating.journal", [__version__, file_table(path), shards])
-        scores = _clean_scores(searcher, clean, lists, journal, progress)
+        here = _searchers(lambda: searcher, path, counts)
+        elsewhere = partial(_searchers, reopen, path, counts)
+        scores = _clean_scores(clean, here, elsewhere, workers, journal, progress)
         (path / "scores.json").write_text(json.dumps(scores))
         journal.close()
-    return Part(path.name, file_table(path), len(scores), tuple(one.count for one in lists)), skipped
+    return Part(path.name, file_table(path), len(scores), tuple(counts)), skipped
 
 
 def _not_known(items: Iterable[Source | Skipped], known: set[str]) -> Iterable[Source | Skipped]:
@@ -127,28 +131,42 @@ def _not_known(items: Iterable[Source | Skipped], known: set[str]) -> Iterable[S
         yield Skipped(item.name, "in the index, so not clean") if item.name in known else item
 
 
+def _searchers(open_index: Callable[[], Searcher], path: Path, counts: Sequence[int]) -> list[Searcher]:
+    """For the clean images of each fold a searcher whose background are the other folds.
+
+    Args:
+        open_index: Gives the index.
+        path: Folder of the lists of the folds.
+        counts: Their descriptors.
+    """
+    lists = [Lists(path, f"fold-{fold}", count) for fold, count in enumerate(counts)]
+    searcher = open_index()
+    return [replace(searcher, background=lists[:fold] + lists[fold + 1 :]) for fold in range(FOLDS)]
+
+
 def _clean_scores(
-    searcher: Searcher,
     clean: Sequence[Source],
-    lists: Sequence[Lists],
+    here: list[Searcher],
+    elsewhere: Callable[[], list[Searcher]],
+    workers: int,
     journal: Journal,
     progress: Progress | None,
 ) -> list[float]:
-    """Scores of clean images, each normalised by the fold that it is not in; those in the journal stand."""
-    done = len(journal.values)
-    if progress is not None:
-        for source in clean[:done]:
-            progress(source.name)
-    for number, item in enumerate(decoded(clean[done:]), done):
-        if isinstance(item, Skipped):  # it was readable a moment ago
-            raise CalibrationError(f"{item.name} changed while it was read: {item.reason}. Calibrate again.")
-        others = [one for fold, one in enumerate(lists) if fold != number % FOLDS]
-        journal.once(str(number), partial(_score, replace(searcher, background=others), item[1]))
+    """Scores of clean images, each normalised by the folds that it is not in; those in the journal stand."""
+    scores = in_order(_score, list(enumerate(clean))[len(journal.values) :], here, elsewhere, workers)
+    for number, source in enumerate(clean):
+        journal.once(str(number), partial(next, scores))
         if progress is not None:
-            progress(item[0].name)
+            progress(source.name)
     return list(journal.values.values())
 
 
-def _score(searcher: Searcher, image: NDArray[np.uint8]) -> float:
-    _, regions = find_regions(searcher, image)
+def _score(searchers: list[Searcher], item: tuple[int, Source]) -> float:
+    """The score of a clean image, which comes with its number."""
+    number, source = item
+    try:
+        image = read(source)
+    except ImageError as error:  # it was readable a moment ago
+        raise CalibrationError(f"{error} It changed since it was read: calibrate again.") from error
+    _, regions = find_regions(searchers[number % FOLDS], image)
     return regions[0].score if regions else 0.0

@@ -17,6 +17,7 @@ from localmatch.errors import LocalmatchError
 from localmatch.images import printable
 from localmatch.index.shard import MAX_IMAGES
 from localmatch.kernels import backends as list_backends
+from localmatch.workers import usual_workers
 
 FAILED, FLAGGED = 1, 3
 """Exit codes besides 0 (done) and 2 (usage)."""
@@ -33,6 +34,12 @@ app.add_typer(index_app, name="index")
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON to stdout.")]
 Weights = Annotated[Path | None, typer.Option(help="Descriptor weights other than the shipped ones.")]
 IndexPath = Annotated[Path, typer.Argument(help="The index folder.", metavar="INDEX")]
+Workers = Annotated[
+    int,
+    typer.Option(
+        min=1, default_factory=usual_workers, help="Processes: by default one a core, at most 4. Each takes 1.3 GB."
+    ),
+]
 Inputs = Annotated[
     list[Path], typer.Argument(help="Images, folders, *.txt lists, .tar and .parquet files.", metavar="INPUT...")
 ]
@@ -121,11 +128,13 @@ def index_verify(index: IndexPath, weights: Weights = None) -> None:
 
 
 @app.command(epilog="Example: `localmatch calibrate train.lmx clean_photos/`")
-def calibrate(index: IndexPath, inputs: Inputs, weights: Weights = None, as_json: Json = False) -> None:
+def calibrate(
+    index: IndexPath, inputs: Inputs, workers: Workers, weights: Weights = None, as_json: Json = False
+) -> None:
     """Learn the false-alarm rate from images known not to be in the training set."""
     opened = Index.open(index, weights)
     with progress("calibrating", inputs, passes=2) as advance:
-        opened.calibrate(inputs, progress=advance)
+        opened.calibrate(inputs, progress=advance, workers=workers)
     tell_index(opened, as_json)
 
 
@@ -134,6 +143,7 @@ def audit(
     generated: Inputs,
     index: Annotated[Path, typer.Option(help="The index folder.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The report folder to make.")],
+    workers: Workers,
     alpha: Annotated[float, typer.Option(help="False-alarm rate at which an image is flagged.")] = 0.01,
     fail_on_flag: Annotated[bool, typer.Option(help="Exit with 3 when an image is flagged.")] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace a report of other settings.")] = False,
@@ -145,7 +155,15 @@ def audit(
 
     opened = Index.open(index, weights)
     with progress("auditing", generated) as advance:
-        summary = write_report(opened, generated, output, alpha=alpha, overwrite=overwrite, progress=advance)
+        summary = write_report(
+            opened,
+            generated,
+            output,
+            alpha=alpha,
+            overwrite=overwrite,
+            progress=advance,
+            workers=workers,
+        )
     if as_json:
         print(json.dumps(summary))
     tell_report(summary, output)

@@ -7,6 +7,7 @@ import os
 import platform
 import shlex
 from collections.abc import Iterator, Sequence
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from localmatch.report.page import write_page
 from localmatch.report.pictures import write_pictures
 from localmatch.report.results import audit_record, flagged_share
 from localmatch.result import Audit, PathLike
+from localmatch.workers import in_order
 
 
 def write_report(
@@ -34,6 +36,7 @@ def write_report(
     alpha: float,
     overwrite: bool = False,
     progress: Progress | None = None,
+    workers: int = 1,
 ) -> dict[str, Any]:
     """Audit images and write `results.jsonl`, pictures, `summary.json` and `index.html`.
 
@@ -47,6 +50,7 @@ def write_report(
         alpha: False-alarm rate at which an image is flagged.
         overwrite: Replace a report of another index or other settings.
         progress: Called with the name of each query.
+        workers: Processes that audit, see `workers.in_order`. The report is the same.
 
     Returns:
         The summary.
@@ -60,16 +64,17 @@ def write_report(
     settings = _settings(index, alpha)
     folder.mkdir(parents=True, exist_ok=True)
     done = _resume(folder, settings, overwrite)
+    audit = partial(_audit, alpha=alpha, folder=folder)
+    pending = _pending(inputs, set(done), progress)
+    elsewhere = partial(Index.open, index.folder, index.weights)
     with (folder / "results.jsonl").open("a") as results:
-        for item in expand(inputs):
-            if item.name not in done:
-                record = _audit(index, item, settings, folder)
-                # The line is written last and whole: a query is done when it is there.
-                results.write(json.dumps(record) + "\n")
-                results.flush()
-                done[item.name] = record
+        for record in in_order(audit, pending, index, elsewhere, workers):
+            # The line is written last and whole: a query is done when it is there.
+            results.write(json.dumps(record) + "\n")
+            results.flush()
+            done[record["query"]] = record
             if progress is not None:
-                progress(item.name)
+                progress(record["query"])
     records = list(done.values())
     summary = _summary(index, records, settings)
     with replacing(folder / "summary.json") as beside:
@@ -84,11 +89,21 @@ def picture_folder(name: str) -> str:
     return f"pictures/{stem}-{sha256(os.fsencode(name)).hexdigest()[:10]}"
 
 
-def _audit(index: Index, item: Source | Skipped, settings: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _pending(inputs: Sequence[PathLike], handled: set[str], progress: Progress | None) -> Iterator[Source | Skipped]:
+    """Inputs by names that were not handled yet, each once."""
+    for item in expand(inputs):
+        if item.name not in handled:
+            handled.add(item.name)
+            yield item
+        elif progress is not None:
+            progress(item.name)
+
+
+def _audit(index: Index, item: Source | Skipped, alpha: float, folder: Path) -> dict[str, Any]:
     if isinstance(item, Skipped):
         return {"query": item.name, "error": item.reason}
     try:
-        audit: Audit = index.audit(item.name, settings["alpha"])
+        audit: Audit = index.audit(item.name, alpha)
     except ImageError as error:
         return {"query": item.name, "error": str(error).removeprefix(f"{item.name}: ")}
     pictures = picture_folder(item.name)
