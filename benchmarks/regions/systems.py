@@ -193,6 +193,19 @@ def hash_system(name: str) -> Callable[[Setup], System]:
     return system
 
 
+def perception_system(setup: Setup) -> System:
+    """Local descriptors of Thorn's `perception`; the score is the number of inliers."""
+    from benchmarks.deduplication import Duplicates
+
+    start = time.perf_counter()
+    index = Duplicates(setup.references)
+
+    def search(image: Pixels) -> list[Found]:
+        return [Found(number, here, there, float(inliers)) for number, inliers, here, there in index.search(image)]
+
+    return search, {"build_s": time.perf_counter() - start}
+
+
 SYSTEMS: dict[str, Callable[[Setup], System]] = {
     "localmatch": localmatch_system,
     "sift": feature_system(lambda _: root_sift()),
@@ -202,6 +215,7 @@ SYSTEMS: dict[str, Callable[[Setup], System]] = {
     "aliked": feature_system(lambda weights: aliked(weights / "aliked-t16.pth")),
     "pdq": hash_system("pdq"),
     "imagehash": hash_system("imagehash"),
+    "perception": perception_system,
     "localmatch without background": without_background,
     "localmatch without verification": without_verification,
     "localmatch with raw similarity": raw_similarity,
