@@ -11,11 +11,14 @@ import pytest
 from PIL import Image
 
 from benchmarks.pictures import shows_something, shows_the_same
+from benchmarks.regions.funnel import lost
 from benchmarks.regions.measures import false_alarms, recall, threshold
+from benchmarks.regions.queries import Copy
 from benchmarks.regions.ranking import Answer, Segment, image_ranking, segment_average_precision
 from benchmarks.regions.sheet import missed
 from benchmarks.splits import split_clean
 from localmatch.files import Journal
+from localmatch.records import Alignment, Candidate, Neighbours
 
 LEFT, RIGHT, ALL = (0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0), (0.0, 0.0, 1.0, 1.0)
 TRUE = Segment(7, LEFT, ALL)
@@ -150,6 +153,54 @@ def test_the_sheet_of_what_was_missed_says_why() -> None:
         ("blur", 1000, "blur: badly drawn"),
         ("jpeg", 1000, "jpeg: not located"),
     ]
+
+
+def _neighbours(reference: int, off: float) -> Neighbours:
+    """One neighbour of a patch at (50, 50), whose place on the reference is 100 px to the right, and off by so much."""
+    xy = np.array([[50.0, 50.0]], np.float32)
+    zero, level = np.zeros(1, np.int32), np.zeros(1, np.int8)
+    places = xy + np.array([100 + off, 0], np.float32)
+    return Neighbours(np.array([reference]), level, zero, zero.astype(np.int64), xy, places, level, level, zero + 1)
+
+
+def _alignment(reference: int, off: float) -> Alignment:
+    affine = np.array([[1.0, 0, 100 + off], [0, 1, 0]])
+    return Alignment(reference, affine, 1, np.zeros(1, np.int64), (40, 40, 60, 60), affine)
+
+
+@pytest.mark.parametrize(
+    ("neighbours", "shortlist", "maps", "candidates", "screened", "loose", "expected"),
+    [
+        ((7, 30.0), [8], (8, 0.0), (8, 0.0), (8, 0.0), None, "no neighbour that is right"),
+        ((8, 0.0), [8], (8, 0.0), (8, 0.0), (8, 0.0), None, "no neighbour that is right"),
+        ((7, 1.0), [8], (8, 0.0), (8, 0.0), (8, 0.0), None, "not on the shortlist"),
+        ((8, 0.0), [7], (7, 30.0), (8, 0.0), (8, 0.0), None, "no map by votes"),
+        ((8, 0.0), [7], (7, 2.0), (8, 0.0), (8, 0.0), None, "not among the maps looked at"),
+        ((7, 0.0), [7], (7, 2.0), (7, 2.0), (7, 30.0), None, "given up at the look"),
+        ((7, 0.0), [7], (7, 2.0), (7, 2.0), (7, 2.0), None, "not sure enough"),
+        ((7, 0.0), [7], (7, 2.0), (7, 2.0), (7, 2.0), 5.0, "badly drawn"),
+    ],
+)
+def test_a_missed_copy_was_lost_after_the_last_stage_that_had_it(
+    neighbours: tuple[int, float],
+    shortlist: list[int],
+    maps: tuple[int, float],
+    candidates: tuple[int, float],
+    screened: tuple[int, float],
+    loose: float | None,
+    expected: str,
+) -> None:
+    mask = np.zeros((100, 100), bool)
+    mask[40:60, 40:60] = True
+    copy = Copy(7, (40, 40, 60, 60), (140, 40, 160, 60), mask, np.array([[1.0, 0, 100], [0, 1, 0]]))
+    seen = {
+        "search": _neighbours(*neighbours),
+        "shortlist": [[], shortlist],
+        "find_alignments": [_alignment(*maps)],
+        "choose_candidates": [Candidate(_alignment(*candidates), frozenset())],
+        "_screened": [Candidate(_alignment(*screened), frozenset())],
+    }
+    assert lost(copy, {"strict": None, "loose": loose}, seen) == expected
 
 
 @pytest.mark.parametrize(
