@@ -41,9 +41,12 @@ class Duplicates:
         paths = [str(Path(self._folder.name) / f"{name}.png") for name in ("plain", "mirrored")]
         for path, pixels in zip(paths, (image, image[:, ::-1]), strict=True):
             Image.fromarray(pixels).save(path)
+        described = perception.build_reference_df(paths).dropna(subset=["descriptors"])
+        if not len(described):  # too few features for it
+            return []
         pairs = perception.deduplicate(
             self._described,
-            paths,
+            described,
             use_gpu=False,
             verbose=True,
             faiss_cache_path=str(Path(self._folder.name) / "references.faiss"),
