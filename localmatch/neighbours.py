@@ -141,7 +141,10 @@ def collect(encoded: Encoded, columns: Sequence[tuple[NDArray[Any], ...]]) -> Ne
     row, image, place, xy, level, evidence = (np.concatenate(column) for column in zip(*columns, strict=True))
     patches = encoded.patches
     patch, pose = encoded.patch[row], encoded.pose[row]
-    order = np.lexsort((place, patch, pose, image))
+    order = np.lexsort((-evidence, place, patch, pose, image))
+    # A pair that was found twice, as the patch is and sharpened, counts once.
+    pairs = np.column_stack([image, pose, patch, place])[order]
+    order = order[np.r_[True, (pairs[1:] != pairs[:-1]).any(1)][: len(order)]]
     return Neighbours(
         reference=image[order].astype(np.int32),
         pose=pose[order],

@@ -58,7 +58,7 @@ class Encoded:
     Attributes:
         size: (width, height) in pixels.
         patches: N patches.
-        descriptors: (R, 64) int8, of patches of queries in several poses.
+        descriptors: (R, 64) int8, of patches of queries in several poses, in the first as they are and sharpened.
         patch: (R,) int32 whose descriptors they are.
         pose: (R,) int8 in which pose, see `geometry.pose_frame`; sorted. All 0 for references.
         maps: Dense (h, w, 64) int8 descriptor maps by level index; empty for references.

@@ -138,6 +138,22 @@ def test_a_copy_that_is_tilted_has_the_descriptors_of_the_image_tilted_back(pose
     assert np.median(same) > 0.9
 
 
+def test_patches_of_blurred_images_are_described_sharpened_too() -> None:
+    network, image = load_descriptor().network, photo("chelsea")
+    query = encode_query(network, cv2.GaussianBlur(image, (0, 0), 2), 2000)
+    patches, upright = query.patches, query.descriptors[query.pose == 0].astype(int)
+    assert query.patch[query.pose == 0].tolist() == 2 * list(range(len(patches)))
+    similarity = []
+    for level in pyramid(image):
+        here = patches.level == level.index
+        active = network.activations(network.normalised(level.gray))
+        xy = torch.from_numpy((patches.xy[here] / level.scale).astype(np.float32))
+        original = (network.describe_at(active, xy) * QUANTISATION).numpy()
+        similarity += [(upright.reshape(2, len(patches), -1)[:, here] * original).sum(2) / QUANTISATION**2]
+    plain, sharpened = np.concatenate(similarity, 1)
+    assert np.maximum(plain, sharpened).mean() > plain.mean() + 0.03
+
+
 @pytest.mark.parametrize("size", [(1, 1), (20, 400), (100, 100), (301, 199)])
 def test_encoding_has_one_descriptor_a_patch(size: tuple[int, int]) -> None:
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import cv2
 import numpy as np
 import torch
@@ -16,6 +18,11 @@ from localmatch.records import Encoded, Level
 
 QUANTISATION = 300
 """Unit descriptors are stored as int8 of this many steps: products are exact integers, the same on every machine."""
+
+SHARP_SIGMA, SHARPER = 1.5, 2.0
+"""Queries are described sharpened, too: by so many times what a Gaussian filter of this standard deviation, in level
+pixels, takes from them. Of 56 pieces of a hundredth of the image, plain or after one of six changes, 40 have three
+right neighbours or more in the index, and 33 without; of blurred ones those are worth twice as much."""
 
 TURNED, TILTED_FROM = 2, -1
 """Poses from the first number on are turned and, from `SQUARE` on, tilted, which are not looked at on finer levels than
@@ -44,34 +51,48 @@ def encode_reference(network: QuantisedNet, image: NDArray[np.uint8], budget: in
 
 @torch.inference_mode()
 def encode_query(network: QuantisedNet, image: NDArray[np.uint8], budget: int) -> Encoded:
-    """Encode a query image, (H, W, 3) uint8 RGB, as at most `budget` patches, each in several poses."""
+    """Encode a query image, (H, W, 3) uint8 RGB, as at most `budget` patches, each in several poses, upright twice."""
     levels = pyramid(image)
     patches = find_patches(levels, QUERY_SPACING, budget, QUERY_CONTRAST)
-    upright = {level.index: network.normalised(level.gray) for level in levels}
     rows, maps = [], {}
     numbers, poses = [np.zeros(0, np.int32)], [np.zeros(0, np.int8)]
-    for pose in range(POSES):
-        frame = pose_frame(pose, _size(image))
-        for level in _levels_of(pose, levels):
-            if pose < SQUARE:
-                seen, scale = _squarely(upright[level.index], level.scale, pose)
-            else:
-                seen, scale = network.normalised(_tilted(level, frame)), level.scale
-            active = network.activations(seen)
-            number = np.flatnonzero(patches.level == level.index)
-            rows.append(quantise(network.describe_at(active, _on_level(project(frame, patches.xy[number]), scale))))
-            numbers.append(number.astype(np.int32))
-            poses.append(np.full(len(number), pose, np.int8))
-            if not pose:
-                maps[level.index] = quantise(network.dense_map(active).permute(1, 2, 0))
+    for pose, level, seen, scale in _seen(network, levels, _size(image)):
+        active = network.activations(seen)
+        number = np.flatnonzero(patches.level == level.index)
+        xy = project(pose_frame(pose, _size(image)), patches.xy[number])
+        rows.append(quantise(network.describe_at(active, _on_level(xy, scale))))
+        numbers.append(number.astype(np.int32))
+        poses.append(np.full(len(number), pose, np.int8))
+        if level.index not in maps:
+            maps[level.index] = quantise(network.dense_map(active).permute(1, 2, 0))
     return Encoded(
         _size(image), patches, _stack(rows), np.concatenate(numbers), np.concatenate(poses), maps, tuple(levels)
     )
 
 
-def _levels_of(pose: int, levels: list[Level]) -> list[Level]:
-    """The levels on which a pose is looked at."""
-    return levels if pose < SQUARE else [level for level in levels if level.index >= TILTED_FROM]
+def _seen(
+    network: QuantisedNet, levels: list[Level], size: tuple[int, int]
+) -> Iterator[tuple[int, Level, Tensor, tuple[float, float]]]:
+    """All that the network looks at: a pose, a level, the level's normalised pixels and its scale in that pose.
+
+    In the first pose each level comes as it is and then, once more, sharpened.
+    """
+    upright = [(level, network.normalised(level.gray)) for level in levels]
+    yield from ((0, level, pixels, level.scale) for level, pixels in upright)
+    yield from ((0, level, network.normalised(_sharpened(level.gray)), level.scale) for level in levels)
+    for pose in range(1, SQUARE):
+        yield from ((pose, level, *_squarely(pixels, level.scale, pose)) for level, pixels in upright)
+    for pose in range(SQUARE, POSES):
+        frame = pose_frame(pose, size)
+        for level in levels:
+            if level.index >= TILTED_FROM:
+                yield pose, level, network.normalised(_tilted(level, frame)), level.scale
+
+
+def _sharpened(gray: Tensor) -> Tensor:
+    """The pixels of a level with more of what a Gaussian filter takes from them."""
+    pixels = gray.numpy()
+    return torch.from_numpy(pixels + SHARPER * (pixels - cv2.GaussianBlur(pixels, (0, 0), SHARP_SIGMA)))
 
 
 def _squarely(pixels: Tensor, scale: tuple[float, float], pose: int) -> tuple[Tensor, tuple[float, float]]:
