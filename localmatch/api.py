@@ -33,7 +33,13 @@ DEFAULT_ALPHA = 0.01
 
 
 class Index:
-    """A searchable training set on disk. Open one with `Index.open`, make one with `Index.build`."""
+    """A searchable training set on disk. Open one with `Index.open`, make one with `Index.build`.
+
+    Attributes:
+        folder: Where it is.
+        weights: Descriptor weights that it was opened with; None for the shipped ones.
+        skipped: What the last `add`, `build` or `calibrate` passed over, and why.
+    """
 
     def __init__(self, folder: Path, weights: Path | None) -> None:
         """Use `Index.open` or `Index.build`."""
