@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from localmatch.descriptor.network import box_mean
+from localmatch.descriptor.network import local_mean
 
 HALF_CONTRAST = 4 / 255
 """Local standard deviation at which there is half as much to compare as there can be."""
@@ -38,8 +37,8 @@ def structure(gray: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[n
 
 def contrast(gray: NDArray[np.float32], window: int) -> NDArray[np.float32]:
     """Local contrast of an image (h, w), 0 where it is flat to nearly 1, in square windows of this odd side."""
-    shifted = torch.from_numpy(gray)[None, None] - 0.5
-    mean, square = box_mean(torch.cat([shifted, shifted * shifted], 1), window)[0].numpy()
+    shifted = gray - np.float32(0.5)
+    mean, square = (local_mean(one, window) for one in (shifted, shifted * shifted))
     variance = (square - mean * mean).clip(0)
     return np.asarray(variance / (variance + HALF_CONTRAST**2), np.float32)
 

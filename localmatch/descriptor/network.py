@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -53,14 +54,18 @@ def about_local_mean(image: Tensor, window: int) -> tuple[Tensor, Tensor]:
 
 
 def box_mean(maps: Tensor, window: int) -> Tensor:
-    """Mean over an odd window around each pixel, edges replicated; (B, C, H, W) -> the same shape.
+    """`local_mean` of each map; (B, C, H, W) -> the same shape."""
+    means = np.stack([local_mean(plane, window) for plane in maps.flatten(0, 1).cpu().numpy()])
+    return torch.from_numpy(means).to(maps.device).view_as(maps)
+
+
+def local_mean(image: NDArray[np.float32], window: int) -> NDArray[np.float32]:
+    """Mean over an odd window around each pixel, edges replicated; (H, W) -> the same shape.
 
     Running sums cost the same at every window. OpenCV's, in double precision, normalise 1024 x 1024 pixels in a quarter
     of the time that `torch.cumsum` takes.
     """
-    planes = maps.flatten(0, 1).cpu().numpy()
-    means = np.stack([cv2.blur(plane, (window, window), borderType=cv2.BORDER_REPLICATE) for plane in planes])
-    return torch.from_numpy(means).to(maps.device).view_as(maps)
+    return np.asarray(cv2.blur(image, (window, window), borderType=cv2.BORDER_REPLICATE), np.float32)
 
 
 class DescriptorNet(nn.Module):
