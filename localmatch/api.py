@@ -10,11 +10,10 @@ from typing import Any
 
 from localmatch.audit import Searcher, find_regions
 from localmatch.calibration import Background, check_alpha, learn_background, p_value
-from localmatch.descriptor.encode import encode_reference
 from localmatch.descriptor.weights import load_descriptor
 from localmatch.errors import ImageError, IncompatibleIndexError, IndexError_
 from localmatch.images import Skipped, Source, expand, read
-from localmatch.index.build import SHARD_IMAGES, Progress, add_images
+from localmatch.index.build import SHARD_IMAGES, Progress, add_images, encoder
 from localmatch.index.shard import MAX_IMAGES, Shard
 from localmatch.index.store import Manifest, read_manifest, write_manifest, writing
 from localmatch.index.upkeep import compactions, without
@@ -72,6 +71,7 @@ class Index:
         shard_images: int = SHARD_IMAGES,
         weights: PathLike | None = None,
         progress: Progress | None = None,
+        workers: int = 1,
     ) -> Index:
         """Build an index, or go on with one whose build was killed.
 
@@ -82,6 +82,7 @@ class Index:
             shard_images: Images a shard; bounds memory.
             weights: Descriptor weights other than the shipped ones.
             progress: Called with the name of each image that was handled.
+            workers: Processes that encode the images, see `workers.in_order`. The index is the same.
 
         Raises:
             IndexError_: `path` is a finished index or another folder that is not empty.
@@ -98,14 +99,22 @@ class Index:
             folder.mkdir(parents=True, exist_ok=True)
             write_manifest(folder, Manifest(descriptor.digest, budget))
         index = cls.open(folder, weights)
-        index._add(inputs, shard_images, progress, complete=True)
+        index._add(inputs, shard_images, progress, workers, complete=True)
         return index
 
     def add(
-        self, inputs: Sequence[PathLike], *, shard_images: int = SHARD_IMAGES, progress: Progress | None = None
+        self,
+        inputs: Sequence[PathLike],
+        *,
+        shard_images: int = SHARD_IMAGES,
+        progress: Progress | None = None,
+        workers: int = 1,
     ) -> None:
-        """Add images; those already in the index are passed over. `skipped` tells what was passed over and why."""
-        self._add(inputs, shard_images, progress, complete=self.manifest.complete)
+        """Add images; those already in the index are passed over. `skipped` tells what was passed over and why.
+
+        Arguments as for `build`.
+        """
+        self._add(inputs, shard_images, progress, workers, complete=self.manifest.complete)
 
     def remove(self, paths: Sequence[PathLike]) -> list[str]:
         """Remove images by their paths; a folder removes all below it. Searches forget them at once.
@@ -134,14 +143,14 @@ class Index:
         Args:
             inputs: As for `build`; images that are in the index are passed over. At least 99 for alpha 0.01.
             progress: Called twice with the name of each image.
-            workers: Processes that score the images, see `workers.in_order`. The scores are the same.
+            workers: Processes that encode and score the images, see `workers.in_order`. The scores are the same.
 
         Raises:
             CalibrationError: Fewer than two usable images.
         """
         with writing(self.folder):
             manifest = read_manifest(self.folder)
-            encode = partial(encode_reference, self._descriptor.network, budget=manifest.budget)
+            encode = encoder(self._descriptor.network, self.weights, manifest.budget, workers)
             reopen = partial(_opened, self.folder, self.weights)
             part, skipped = learn_background(
                 self.folder, self._searcher(), inputs, set(self.names()), encode, progress, reopen, workers
@@ -255,7 +264,9 @@ class Index:
         background = self.background.lists if self.background is not None else ()
         return Searcher(self._descriptor.network, self._shards, background, self._read_levels)
 
-    def _add(self, inputs: Sequence[PathLike], shard_images: int, progress: Progress | None, complete: bool) -> None:
+    def _add(
+        self, inputs: Sequence[PathLike], shard_images: int, progress: Progress | None, workers: int, complete: bool
+    ) -> None:
         if not 1 <= shard_images <= MAX_IMAGES:
             raise ValueError(f"expected 1 to {MAX_IMAGES} images a shard, got {shard_images}")
         with writing(self.folder):
@@ -265,9 +276,8 @@ class Index:
                 Skipped(item.name, "already in the index") if isinstance(item, Source) and item.name in known else item
                 for item in expand(inputs)
             )
-            manifest, skipped = add_images(
-                self.folder, manifest, self._descriptor.network, sources, shard_images, progress
-            )
+            encode = encoder(self._descriptor.network, self.weights, manifest.budget, workers)
+            manifest, skipped = add_images(self.folder, manifest, encode, sources, shard_images, progress)
             manifest = replace(manifest, complete=complete)
             write_manifest(self.folder, manifest)
         self._load(manifest)

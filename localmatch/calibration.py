@@ -21,10 +21,9 @@ from localmatch.audit import Searcher, find_regions
 from localmatch.errors import CalibrationError, CorruptIndexError, ImageError
 from localmatch.files import Journal
 from localmatch.images import Skipped, Source, expand, read
-from localmatch.index.build import Progress, decoded
+from localmatch.index.build import Encode, Progress
 from localmatch.index.lists import Lists, files, write_lists
 from localmatch.index.store import Part, check_files, file_table, new_part
-from localmatch.records import Encoded
 from localmatch.result import PathLike
 from localmatch.workers import in_order
 
@@ -79,7 +78,7 @@ def learn_background(
     searcher: Searcher,
     inputs: Sequence[PathLike],
     known: set[str],
-    encode: Callable[[NDArray[np.uint8]], Encoded],
+    encode: Encode,
     progress: Progress | None,
     reopen: Callable[[], Searcher],
     workers: int,
@@ -91,7 +90,7 @@ def learn_background(
         searcher: The index, opened.
         inputs: Clean images; those whose name is in `known` are not clean and passed over.
         known: Names of the references.
-        encode: Encodes a clean image as references are.
+        encode: Encodes clean images as references are.
         progress: Called twice with the name of each image.
         reopen: Opens the index in another process.
         workers: Processes that score.
@@ -102,11 +101,11 @@ def learn_background(
     clean: list[Source] = []
     skipped: list[Skipped] = []
     patches: list[list[NDArray[np.int8]]] = [[] for _ in range(FOLDS)]
-    for item in decoded(_not_known(expand(inputs), known)):
+    for item in encode(_not_known(expand(inputs), known)):
         if isinstance(item, Skipped):
             skipped.append(item)
         else:
-            patches[len(clean) % FOLDS].append(encode(item[1]).descriptors)
+            patches[len(clean) % FOLDS].append(item[1].descriptors)
             clean.append(item[0])
         if progress is not None:
             progress(item.name if isinstance(item, Skipped) else item[0].name)

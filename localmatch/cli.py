@@ -37,7 +37,7 @@ IndexPath = Annotated[Path, typer.Argument(help="The index folder.", metavar="IN
 Workers = Annotated[
     int,
     typer.Option(
-        min=1, default_factory=usual_workers, help="Processes: by default one a core, at most 4. Each takes 1.3 GB."
+        min=1, default_factory=usual_workers, help="Processes: by default one a core, at most 4. An audit takes 1.3 GB."
     ),
 ]
 Inputs = Annotated[
@@ -49,6 +49,7 @@ Inputs = Annotated[
 def index_build(
     inputs: Inputs,
     output: Annotated[Path, typer.Option("--output", "-o", help="The index folder to make.")],
+    workers: Workers,
     budget: Annotated[
         int, typer.Option(min=50, help="Patches an image: more find smaller regions.")
     ] = REFERENCE_BUDGET,
@@ -60,16 +61,26 @@ def index_build(
 ) -> None:
     """Build an index of training images; run it again to go on after a kill."""
     with progress("indexing", inputs) as advance:
-        index = Index.build(inputs, output, budget=budget, shard_images=shard_images, weights=weights, progress=advance)
+        index = Index.build(
+            inputs,
+            output,
+            budget=budget,
+            shard_images=shard_images,
+            weights=weights,
+            progress=advance,
+            workers=workers,
+        )
     tell_index(index, as_json)
 
 
 @index_app.command("add", epilog="Example: `localmatch index add train.lmx more_photos/`")
-def index_add(index: IndexPath, inputs: Inputs, weights: Weights = None, as_json: Json = False) -> None:
+def index_add(
+    index: IndexPath, inputs: Inputs, workers: Workers, weights: Weights = None, as_json: Json = False
+) -> None:
     """Add training images; those already there are passed over."""
     opened = Index.open(index, weights)
     with progress("indexing", inputs) as advance:
-        opened.add(inputs, progress=advance)
+        opened.add(inputs, progress=advance, workers=workers)
     tell_index(opened, as_json)
 
 

@@ -7,7 +7,8 @@
     │   └── IncompatibleIndexError  it is from other weights or another format version
     ├── CalibrationError          too few clean images for what is asked
     ├── WeightsError              descriptor weights that do not fit the network
-    └── BackendError              a kernel backend that cannot serve
+    ├── BackendError              a kernel backend that cannot serve
+    └── WorkerError               a worker process that was ended before its work was done
 
 Catch `LocalmatchError` to catch them all. Messages say what was found, what was expected and what to do next.
 """
@@ -45,3 +46,7 @@ class WeightsError(LocalmatchError):
 
 class BackendError(LocalmatchError):
     """A kernel backend that was asked for and cannot serve; the message gives every backend's reason."""
+
+
+class WorkerError(LocalmatchError):
+    """A worker process was ended before its work was done."""

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import cv2
 import torch
 
-from localmatch.errors import LocalmatchError
+from localmatch.errors import WorkerError
 from localmatch.kernels.library import thread_count
 
 Shared = TypeVar("Shared")
@@ -58,7 +58,7 @@ def in_order(
 
     Raises:
         ValueError: There are no workers.
-        LocalmatchError: A process was killed. What came before it has been given.
+        WorkerError: A process was killed. What came before it has been given.
     """
     if workers < 1:
         raise ValueError(f"expected 1 or more workers, got {workers}")
@@ -79,7 +79,7 @@ def in_order(
         while waiting:
             yield waiting.popleft().result()
     except BrokenProcessPool as error:
-        raise LocalmatchError(
+        raise WorkerError(
             "A worker process was ended before its work was done; did it run out of memory? "
             "Run the same again to go on, with fewer workers."
         ) from error

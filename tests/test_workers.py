@@ -5,13 +5,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers import photo, save
 
 import localmatch as lm
-from localmatch.errors import CalibrationError, LocalmatchError
+from localmatch.errors import CalibrationError, WorkerError
 from localmatch.report import write_report
 from localmatch.workers import in_order
 
@@ -63,7 +65,7 @@ def test_what_went_wrong_elsewhere_goes_wrong_here_after_what_came_before(worker
 
 
 def test_a_killed_worker_is_told_and_what_to_do() -> None:
-    with pytest.raises(LocalmatchError, match="fewer workers"):
+    with pytest.raises(WorkerError, match="fewer workers"):
         list(in_order(die, range(5), 10, ten, 2))
 
 
@@ -146,3 +148,40 @@ def test_clean_scores_are_the_same_whatever_the_number_of_workers(copied_index: 
         scores.append(index.background.scores.tolist())
     assert scores[0] == scores[1]
     assert len(scores[0]) == 4
+
+
+def test_an_index_is_the_same_whatever_the_number_of_workers(tmp_path: Path) -> None:
+    images = [save(photo(name)[:200, :200], tmp_path / f"{name}.png") for name in ("brick", "gravel", "grass", "coins")]
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no image")
+    flat = save(0 * photo("brick")[:99, :99], tmp_path / "flat.png")
+    indexes = [
+        lm.Index.build(
+            [broken, *images, flat], tmp_path / f"{workers}.lmx", budget=200, shard_images=3, workers=workers
+        )
+        for workers in (1, 2)
+    ]
+    one, two = (index.manifest.shards for index in indexes)
+    assert [shard.files for shard in one] == [shard.files for shard in two]
+    assert [shard.images for shard in one] == [3, 1]
+    assert indexes[0].skipped == indexes[1].skipped
+    assert [Path(skipped.name).stem for skipped in indexes[1].skipped] == ["broken", "flat"]
+
+
+def test_what_was_encoded_before_a_worker_was_killed_is_kept(
+    train_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*arguments: Any) -> Iterator[Any]:
+        for number, item in enumerate(in_order(*arguments)):
+            if number == 2:
+                raise WorkerError("gone")
+            yield item
+
+    path = tmp_path / "train.lmx"
+    with monkeypatch.context() as patch:
+        patch.setattr("localmatch.index.build.in_order", killed)
+        with pytest.raises(WorkerError, match="gone"):
+            lm.Index.build([train_folder], path, budget=200)
+    assert len(lm.Index.open(path).names()) == 2
+    resumed = lm.Index.build([train_folder], path, budget=200)
+    assert len(resumed.names()) == len(list(train_folder.iterdir()))

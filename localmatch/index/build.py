@@ -1,76 +1,75 @@
-"""Images -> shards: decoded in threads ahead, encoded, and grouped into lists when a shard is full.
+"""Images -> shards: encoded in one or more processes, and grouped into lists when a shard is full.
 
-Memory is bounded by one shard and a few decoded images, whatever the number of images.
+Memory is bounded by one shard and a few encoded images, whatever the number of images.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from localmatch.descriptor.encode import encode_reference
 from localmatch.descriptor.quantised import QuantisedNet
-from localmatch.errors import ImageError
+from localmatch.descriptor.weights import load_descriptor
+from localmatch.errors import ImageError, WorkerError
 from localmatch.images import Skipped, Source, read
 from localmatch.index.shard import ShardBuilder
 from localmatch.index.store import Manifest, Part, write_manifest
+from localmatch.records import Encoded
+from localmatch.workers import in_order
 
 SHARD_IMAGES = 2048
 """Images a shard; a kill loses at most the shard in progress, and memory is bounded by it."""
-
-PREFETCH = 8
-"""Images decoded ahead."""
 
 Progress = Callable[[str], None]
 """Called with the name of each image that was handled."""
 
 
-def decoded(
-    sources: Iterable[Source | Skipped], workers: int = 2
-) -> Iterator[tuple[Source, NDArray[np.uint8]] | Skipped]:
-    """Decode images ahead in threads; order is kept, failures come as `Skipped`."""
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[tuple[Source, Future[NDArray[np.uint8]]] | Skipped] = deque()
-        try:
-            for source in sources:
-                waiting.append(source if isinstance(source, Skipped) else (source, pool.submit(read, source)))
-                if len(waiting) >= PREFETCH:
-                    yield _resolve(waiting.popleft())
-            while waiting:
-                yield _resolve(waiting.popleft())
-        finally:
-            for item in waiting:
-                if not isinstance(item, Skipped):
-                    item[1].cancel()
+Encode = Callable[[Iterable[Source | Skipped]], Iterator[tuple[Source, Encoded] | Skipped]]
+"""Encodes images in their order; those that cannot be read come as `Skipped`."""
 
 
-def _resolve(item: tuple[Source, Future[NDArray[np.uint8]]] | Skipped) -> tuple[Source, NDArray[np.uint8]] | Skipped:
-    if isinstance(item, Skipped):
-        return item
-    source, image = item
+def encoder(network: QuantisedNet, weights: Path | None, budget: int, workers: int) -> Encode:
+    """Encodes images as references are.
+
+    Args:
+        network: Describes in this process.
+        weights: Where other processes load it from; None for the shipped weights.
+        budget: Patches an image.
+        workers: Processes, see `workers.in_order`.
+    """
+    work, elsewhere = partial(_encode, budget=budget), partial(_network, weights)
+    return lambda sources: in_order(work, sources, network, elsewhere, workers)
+
+
+def _encode(network: QuantisedNet, source: Source | Skipped, budget: int) -> tuple[Source, Encoded] | Skipped:
+    if isinstance(source, Skipped):
+        return source
     try:
-        return source, image.result()
+        image = read(source)
     except ImageError as error:
         return Skipped(source.name, str(error).removeprefix(f"{source.name}: "))
+    return source, encode_reference(network, image, budget)
+
+
+def _network(weights: Path | None) -> QuantisedNet:
+    return load_descriptor(weights).network
 
 
 def add_images(
     folder: Path,
     manifest: Manifest,
-    network: QuantisedNet,
+    encode: Encode,
     sources: Iterable[Source | Skipped],
     shard_images: int,
     progress: Progress | None = None,
 ) -> tuple[Manifest, list[Skipped]]:
     """Encode images into new shards, each listed in the manifest as soon as it is whole.
 
-    On KeyboardInterrupt the shard in progress is written with what it has, and the interrupt goes on.
+    On KeyboardInterrupt, and where a worker was killed, the shard in progress is written with what it has, and the
+    error goes on.
 
     Returns:
         The new manifest, and the inputs that were passed over.
@@ -84,23 +83,20 @@ def add_images(
         return list_shard(folder, current, builder.write(folder))
 
     try:
-        for item in decoded(sources):
+        for item in encode(sources):
             if isinstance(item, Skipped):
                 skipped.append(item)
+            elif not len(item[1].patches):
+                width, height = item[1].size
+                skipped.append(Skipped(item[0].name, f"nothing to compare in {width} x {height} px"))
             else:
-                source, image = item
-                encoded = encode_reference(network, image, manifest.budget)
-                if not len(encoded.patches):
-                    height, width = image.shape[:2]
-                    skipped.append(Skipped(source.name, f"nothing to compare in {width} x {height} px"))
-                else:
-                    builder.add(source.name, encoded)
-                    if len(builder.images) >= shard_images:
-                        manifest = seal(manifest)
-                        builder = ShardBuilder()
+                builder.add(item[0].name, item[1])
+                if len(builder.images) >= shard_images:
+                    manifest = seal(manifest)
+                    builder = ShardBuilder()
             if progress is not None:
                 progress(item.name if isinstance(item, Skipped) else item[0].name)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, WorkerError):
         seal(manifest)
         raise
     return seal(manifest), skipped
