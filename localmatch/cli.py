@@ -211,14 +211,15 @@ def backends(as_json: Json = False) -> None:
 def train_descriptor(
     inputs: Inputs,
     output: Annotated[Path, typer.Option("--output", "-o", help="The safetensors file to write.")],
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 5000,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 7000,
     seed: Annotated[int, typer.Option(help="Of all random draws.")] = 0,
     learning_rate: Annotated[float, typer.Option(min=0, help="The highest; half of it is enough with --start.")] = 2e-3,
     start: Annotated[Path | None, typer.Option(help="Weights to begin with; without, random ones.")] = None,
     hold_out_every: Annotated[int, typer.Option(min=0, help="Leave out every n-th image, sorted by path.")] = 0,
-    windows: Annotated[int, typer.Option(min=2, help="Training windows a step.")] = 24,
+    windows: Annotated[int, typer.Option(min=2, help="Training windows a step.")] = 32,
     device: Annotated[str, typer.Option(help="cuda, where PyTorch has a GPU.")] = "cpu",
     workers: Annotated[int, typer.Option(min=1, help="Processes that read images.")] = 1,
+    bfloat16: Annotated[bool, typer.Option("--bfloat16", help="Faster where the processor has it.")] = False,
 ) -> None:
     """Train descriptor weights; run it again to go on after a kill."""
     from localmatch.descriptor.train import Recipe, train
@@ -235,7 +236,7 @@ def train_descriptor(
         def report(step: int, loss: float, rank1: float) -> None:
             bar.update(task, completed=step, description=f"training, loss {loss:.3f}, rank-1 {rank1:.3f}")
 
-        recipe = Recipe(steps=steps, windows=windows, learning_rate=learning_rate, seed=seed)
+        recipe = Recipe(steps=steps, windows=windows, learning_rate=learning_rate, seed=seed, bfloat16=bfloat16)
         train(found, output, recipe, report, start, device, workers)
     console.print(f"wrote {output} and {output.with_suffix('.jsonl')}")
 

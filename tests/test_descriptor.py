@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 
 import cv2
@@ -6,14 +5,13 @@ import numpy as np
 import pytest
 import torch
 from helpers import photo
-from safetensors import safe_open
 
-from localmatch.descriptor.augment import ViewMaker
+from localmatch.descriptor.augment import make_views
 from localmatch.descriptor.encode import QUANTISATION, TILTED_FROM, encode_query, encode_reference
 from localmatch.descriptor.network import DescriptorNet, LocalContrastNorm, box_mean, read_at
-from localmatch.descriptor.train import Recipe, _floats, _Windows, info_nce, train
+from localmatch.descriptor.train import Recipe, _floats, _Windows, info_nce
 from localmatch.descriptor.weights import SHIPPED, load_descriptor, load_network
-from localmatch.errors import BackendError, WeightsError
+from localmatch.errors import WeightsError
 from localmatch.geometry import POSES, SQUARE, pose_frame, project
 from localmatch.patches import pyramid
 from localmatch.weights import save_weights
@@ -24,7 +22,7 @@ def rank1(network: DescriptorNet, folder: Path) -> float:
     torch.manual_seed(0)
     windows = _Windows(sorted(folder.iterdir()), Recipe(windows=12, synthetic_share=0))[0]
     with torch.inference_mode():
-        return info_nce(network, ViewMaker(32)(*map(_floats, windows)))[1]
+        return info_nce(network, make_views(*map(_floats, windows), 32))[1]
 
 
 def _dense_map(gray: torch.Tensor) -> torch.Tensor:
@@ -185,46 +183,3 @@ def test_changed_shipped_weights_are_refused(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("localmatch.descriptor.weights.SHIPPED", path)
     with pytest.raises(WeightsError, match="SHA-256"):
         load_descriptor()
-
-
-def test_training_goes_on_from_other_weights(train_folder: Path, tmp_path: Path) -> None:
-    path = tmp_path / "on.safetensors"
-    train(sorted(train_folder.iterdir()), path, Recipe(steps=1, windows=2, points=8, learning_rate=0), start=SHIPPED)
-    (before, digest), (after, _) = load_network(), load_network(path)
-    for one, other in zip(before.parameters(), after.parameters(), strict=True):
-        assert torch.equal(one, other)
-    with safe_open(path, "pt") as file:
-        assert json.loads(file.metadata()["record"])["start"] == digest
-
-
-def test_training_on_a_device_that_is_not_there_says_so(train_folder: Path, tmp_path: Path) -> None:
-    for device in ("quantum", "cuda:99"):
-        with pytest.raises(BackendError, match=f"cannot train on '{device}'"):
-            train(sorted(train_folder.iterdir()), tmp_path / "none.safetensors", Recipe(steps=1), device=device)
-    assert not list(tmp_path.iterdir())
-
-
-def test_training_resumes_where_it_was_killed(
-    train_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("localmatch.descriptor.train.CHECKPOINT_EVERY", 2)
-    recipe = Recipe(steps=4, windows=2, points=8)
-    images = sorted(train_folder.iterdir())
-    train(images, tmp_path / "whole.safetensors", recipe)
-
-    calls = 0
-
-    def killed(*_: object) -> object:
-        nonlocal calls
-        calls += 1
-        if calls > 3:
-            raise KeyboardInterrupt
-        return info_nce(*_)  # type: ignore[arg-type]
-
-    monkeypatch.setattr("localmatch.descriptor.train.info_nce", killed)
-    with pytest.raises(KeyboardInterrupt):
-        train(images, tmp_path / "resumed.safetensors", recipe)
-    monkeypatch.setattr("localmatch.descriptor.train.info_nce", info_nce)
-    train(images, tmp_path / "resumed.safetensors", recipe)
-    whole, resumed = (load_descriptor(tmp_path / f"{n}.safetensors") for n in ("whole", "resumed"))
-    assert whole.digest == resumed.digest

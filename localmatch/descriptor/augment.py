@@ -1,7 +1,7 @@
 """Pairs of views of one window, with the places that correspond: what the descriptor learns to be blind to.
 
-The changes are those that copies undergo: rotation, scale, perspective, colour, blur, noise, recompression, and a host
-image around the copied piece.
+The second view is changed as copies are (`changes.py`), turned, scaled, seen in perspective, and mostly a piece in
+another image.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from kornia import augmentation
-from kornia.color import rgb_to_grayscale
 from kornia.feature import gftt_response
 from kornia.geometry import transform_points, warp_perspective
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import functional
+
+from localmatch.descriptor.changes import Pixels, Random, change
 
 WINDOW, VIEW = 160, 112
 """Sides of the training window and of the views cut out of its middle, in level pixels."""
@@ -31,6 +32,22 @@ JITTER = 0.7
 HOSTED, PIECE, PIECE_SHIFT = 0.75, (36, 170), 43.2
 """Share of second views that are a piece in a host; the least and longest side of pieces, and the widest range of their
 middles, in level pixels."""
+
+TRIES, FLAT = 3, 6.0
+"""Windows are drawn so often until one has such a standard deviation, in gray levels."""
+
+LARGEST_CHANGED = 320
+"""Windows are scaled down to this side before they are changed, which bounds the time."""
+
+MILD_NOISE = 0.01
+"""Standard deviation of the noise of some first views."""
+
+FEATHER = (1.0, 6.0)
+"""Standard deviations, in level pixels, of the filter that softens the edges of some pieces."""
+
+PEAK_RADIUS, PEAK_WEIGHT = 4, 60.0
+"""Corners whose response is the highest within so many level pixels are drawn so much more often: patches have them for
+centres."""
 
 EDGE = 14
 """Corresponding places stay this far, in level pixels, from the edges of both views."""
@@ -53,49 +70,40 @@ class Views:
     valid: Tensor
 
 
-class ViewMaker(nn.Module):
-    """Makes `Views` of training windows, on their device; draws from torch's global generators."""
+@torch.no_grad()
+def make_views(plain: Tensor, changed: Tensor, points: int) -> Views:
+    """Make views of training windows, on their device; draws from torch's global generators.
 
-    def __init__(self, points: int) -> None:
-        super().__init__()
-        self.points = points
-        self.mild = nn.Sequential(
-            augmentation.ColorJiggle(0.1, 0.1, 0.1, 0.02, p=0.3),
-            augmentation.RandomGaussianNoise(std=0.01, p=0.3),
-        )
-        self.strong = nn.Sequential(
-            augmentation.ColorJiggle(0.3, 0.4, 0.5, 0.3, p=0.7),
-            augmentation.RandomGamma((0.5, 1.8), p=0.4),
-            augmentation.RandomGaussianBlur((5, 5), (0.4, 1.6), p=0.35),
-            augmentation.RandomSharpness(1.5, p=0.15),
-            augmentation.RandomGaussianNoise(std=0.03, p=0.35),
-        )
+    Args:
+        plain: (B, 1, 160, 160) gray in [0, 1].
+        changed: The same, after the changes of a copy.
+        points: Corresponding places a window.
+    """
+    batch = len(plain)
+    border = (WINDOW - VIEW) // 2
+    first = plain[..., border:-border, border:-border]
+    first = first + MILD_NOISE * torch.randn(first.shape).to(first) * (torch.rand(batch, 1, 1, 1) < 0.3).to(first)
+    homography = _random_homography(batch).to(plain.device)
+    second = warp_perspective(changed, _about_middle(homography, WINDOW, VIEW), (VIEW, VIEW), padding_mode="border")
+    covered = _covered(batch).to(plain.device)
+    # Hosts come from the unchanged windows of others.
+    host = plain.roll(1, 0)[..., border:-border, border:-border].flip(-1)
+    second = second + covered * (host - second)
+    first_xy = _corners(first, points)
+    second_xy = transform_points(_about_middle(homography, VIEW, VIEW), first_xy - 0.5) + 0.5
+    second_xy = second_xy + JITTER * torch.randn(second_xy.shape).to(plain.device)
+    return Views(first.clamp(0, 1), second.clamp(0, 1), first_xy, second_xy, _visible(second_xy, covered))
 
-    @torch.no_grad()
-    def forward(self, plain: Tensor, recompressed: Tensor) -> Views:
-        """Make the views; both inputs (B, 3, 160, 160) in [0, 1], the second a recompressed form of the first."""
-        batch = len(plain)
-        border = (WINDOW - VIEW) // 2
-        first = rgb_to_grayscale(self.mild(plain[..., border:-border, border:-border]).clamp(0, 1))
-        homography = _random_homography(batch).to(plain.device)
-        second = warp_perspective(
-            recompressed, _about_middle(homography, WINDOW, VIEW), (VIEW, VIEW), padding_mode="border"
-        )
-        covered = _covered(batch).to(plain.device)
-        second = torch.where(covered, second.roll(1, 0), second)
-        second = rgb_to_grayscale(self.strong(second).clamp(0, 1))
-        first_xy = self._corners(first)
-        second_xy = transform_points(_about_middle(homography, VIEW, VIEW), first_xy - 0.5) + 0.5
-        second_xy = second_xy + JITTER * torch.randn(second_xy.shape).to(plain.device)
-        return Views(first, second, first_xy, second_xy, _visible(second_xy, covered))
 
-    def _corners(self, gray: Tensor) -> Tensor:
-        """Random places, drawn in proportion to the fourth root of their corner response; (B, P, 2)."""
-        inner = gftt_response(gray)[:, 0, EDGE:-EDGE, EDGE:-EDGE].clamp_min(1e-9).pow(0.25).flatten(1)
-        index = torch.multinomial(inner, self.points)
-        side = VIEW - 2 * EDGE
-        corner = torch.stack([index % side, index // side], -1).float() + EDGE
-        return corner + torch.rand(corner.shape).to(corner.device)
+def _corners(gray: Tensor, points: int) -> Tensor:
+    """Random places, drawn in proportion to the fourth root of their corner response, peaks often; (B, P, 2)."""
+    response = gftt_response(gray)
+    peak = response == functional.max_pool2d(response, 2 * PEAK_RADIUS + 1, 1, PEAK_RADIUS)
+    weight = response.clamp_min(1e-9).pow(0.25) * torch.where(peak, PEAK_WEIGHT, 1.0)
+    index = torch.multinomial(weight[:, 0, EDGE:-EDGE, EDGE:-EDGE].flatten(1), points)
+    side = VIEW - 2 * EDGE
+    corner = torch.stack([index % side, index // side], -1).float() + EDGE
+    return corner + torch.rand(corner.shape).to(corner.device)
 
 
 def _random_homography(batch: int) -> Tensor:
@@ -122,9 +130,10 @@ def _translation(offset: float) -> Tensor:
 
 
 def _covered(batch: int) -> Tensor:
-    """Which pixels of views lie under another image, (B, 1, S, S) bool: all but a piece of most views.
+    """How much of views is of another image, (B, 1, S, S) in [0, 1]: all but a piece of most views.
 
-    Pieces are turned rectangles and ellipses; many are so small that every window in them reaches into the host.
+    Pieces are turned rectangles and ellipses; many are so small that every window in them reaches into the host. Some
+    have soft edges, some the host shines through, and some views have a hole.
     """
     side = torch.exp(torch.empty(batch, 2).uniform_(*map(math.log, PIECE)))
     middle = (torch.rand(batch, 2) - 0.5) * PIECE_SHIFT
@@ -135,9 +144,19 @@ def _covered(batch: int) -> Tensor:
     across = 2 * (y * angle.cos() - x * angle.sin()) / side[:, 1, None, None]
     rectangle = torch.maximum(along.abs(), across.abs()) < 1
     ellipse = along.square() + across.square() < 1.3
-    piece = torch.where(torch.rand(batch, 1, 1) < 0.6, rectangle, ellipse)
-    covered = ~piece & (torch.rand(batch, 1, 1) < HOSTED)
-    return covered[:, None]
+    piece = torch.where(torch.rand(batch, 1, 1) < 0.6, rectangle, ellipse) | (torch.rand(batch, 1, 1) > HOSTED)
+    shown = torch.stack([_feathered(one) if torch.rand(()) < 0.25 else one.float() for one in piece])
+    shown *= torch.where(torch.rand(batch, 1, 1) < 0.15, torch.empty(batch, 1, 1).uniform_(0.5, 1), 1.0)
+    for number in torch.nonzero(torch.rand(batch) < 0.15).flatten().tolist():
+        (column, row), hole = torch.randint(VIEW, (2,)).tolist(), int(torch.randint(6, 30, ()))
+        shown[number, row : row + hole, column : column + hole] = 0
+    return 1 - shown[:, None]
+
+
+def _feathered(piece: Tensor) -> Tensor:
+    """A mask (S, S) with soft edges."""
+    sigma = float(torch.empty(()).uniform_(*FEATHER))
+    return torch.from_numpy(cv2.GaussianBlur(piece.float().numpy(), (0, 0), sigma))
 
 
 def _visible(xy: Tensor, covered: Tensor) -> Tensor:
@@ -145,29 +164,27 @@ def _visible(xy: Tensor, covered: Tensor) -> Tensor:
     inside = ((xy > EDGE) & (xy < VIEW - EDGE)).all(-1)
     pixel = xy.clamp(0, VIEW - 1).long()
     under = covered[:, 0].flatten(1).gather(1, pixel[..., 1] * VIEW + pixel[..., 0])
-    return inside & ~under
+    return inside & (under < 0.65)
 
 
-def cut_window(image: NDArray[np.uint8], rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """A random window of an image at a random pyramid scale, plain and recompressed; both (160, 160, 3) uint8."""
+def cut_window(image: Pixels, rng: Random) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """A random window of an image at a random pyramid scale, plain and changed; both (160, 160) uint8 gray."""
     height, width = image.shape[:2]
     largest = min(height, width) / WINDOW
     scale = min(0.5 * 2 ** (4 * rng.beta(1, 1.6)), largest)
     side = max(32, min(round(WINDOW * scale), height, width))
-    x, y = int(rng.integers(0, width - side + 1)), int(rng.integers(0, height - side + 1))
-    window = np.ascontiguousarray(image[y : y + side, x : x + side])
-    if rng.random() < 0.5:
-        quality = int(rng.integers(20, 96))
-        _, encoded = cv2.imencode(".jpg", window, [cv2.IMWRITE_JPEG_QUALITY, quality])
-        recompressed = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)
-    elif rng.random() < 0.5:
-        smaller = max(16, round(side * rng.uniform(0.5, 1)))
-        recompressed = np.asarray(cv2.resize(window, (smaller, smaller), interpolation=cv2.INTER_AREA), np.uint8)
-    else:
-        recompressed = window
-    return _to_window(window), _to_window(recompressed)
+    for _ in range(TRIES):
+        x, y = int(rng.integers(0, width - side + 1)), int(rng.integers(0, height - side + 1))
+        window = np.ascontiguousarray(image[y : y + side, x : x + side])
+        if window.std() > FLAT:
+            break
+    if side > LARGEST_CHANGED:
+        shape = (LARGEST_CHANGED, LARGEST_CHANGED)
+        window = np.asarray(cv2.resize(window, shape, interpolation=cv2.INTER_AREA), np.uint8)
+    return _to_window(window), _to_window(change(window, rng))
 
 
-def _to_window(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _to_window(image: Pixels) -> NDArray[np.uint8]:
     interpolation = cv2.INTER_AREA if len(image) > WINDOW else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, (WINDOW, WINDOW), interpolation=interpolation), np.uint8)
+    resized = cv2.resize(image, (WINDOW, WINDOW), interpolation=interpolation)
+    return np.asarray(cv2.cvtColor(resized, cv2.COLOR_RGB2GRAY), np.uint8)

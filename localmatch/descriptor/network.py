@@ -80,17 +80,17 @@ class DescriptorNet(nn.Module):
         self.contrast = LocalContrastNorm(CONTRAST_WINDOW)
         self.features = nn.Sequential(
             *_block(1, 16, kernel=5, stride=2),
-            *_block(16, 24),
-            *_block(24, 48, stride=2),
-            *_block(48, 64),
-            *_block(64, 64),
-            *_block(64, 64),
-            nn.Conv2d(64, DIMENSION, 1),
+            *_block(16, 32),
+            *_block(32, 64, stride=2),
+            *_block(64, 96),
+            *_block(96, 96),
+            *_block(96, 96),
+            nn.Conv2d(96, DIMENSION, 1),
         )
 
     def forward(self, image: Tensor) -> Tensor:
         """Describe; see the class."""
-        return functional.normalize(self.features(self.contrast(image)), dim=1)
+        return functional.normalize(self.features(self.contrast(image)).float(), dim=1)
 
 
 def _block(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> list[nn.Module]:

@@ -9,10 +9,10 @@ from localmatch.descriptor.network import DescriptorNet
 from localmatch.descriptor.quantised import QuantisedNet
 from localmatch.weights import load_weights
 
-SHIPPED = Path(__file__).with_name("localmatch-v2.safetensors")
+SHIPPED = Path(__file__).with_name("localmatch-v3.safetensors")
 """The weights that come with the package."""
 
-SHIPPED_SHA256 = "02f255646c9c8c9b93ff249a95a88be9f49a9f90b7846e99b7a1264ca3f84318"
+SHIPPED_SHA256 = "81096dab81fdad48816e60e10a13a0e709ad616518777742e799f0850006b245"
 """SHA-256 of the shipped file."""
 
 
