@@ -29,7 +29,7 @@ from benchmarks.pictures import images_in, load
 from benchmarks.regions.queries import make_query
 from localmatch.api import REFERENCE_BUDGET
 from localmatch.audit import QUERY_BUDGET
-from localmatch.descriptor.network import DIMENSION
+from localmatch.descriptor.network import DIMENSION, STRIDE
 from localmatch.descriptor.weights import load_descriptor
 from localmatch.geometry import Affine, project, scale_of
 from localmatch.patches import QUERY_CONTRAST, QUERY_SPACING, REFERENCE_SPACING, find_patches, pyramid
@@ -123,7 +123,7 @@ def main() -> None:
     result = {}
     for name, describe in systems.items():
         found = look_up(describe, pieces, searched, references)
-        result[name] = {**summary(found), "pieces": [asdict(one) for one in found]}
+        result[name] = {**summary(found), "rows": [asdict(one) for one in found]}
         print(f"{name:12} {summary(found)}")
     about = {"environment": environment(), "seeds": list(seeds), "references": len(searched), "areas": AREAS}
     arguments.out.write_text(json.dumps({**about, "systems": result}, indent=1))
@@ -151,7 +151,9 @@ def make_piece(
     for level in levels:
         xy = patches.xy[patches.level == level.index] / level.scale
         if len(xy):
-            first, last = (xy.min(0) - MARGIN).clip(0).astype(int), (xy.max(0) + MARGIN).astype(int)
+            # Cells of the network's map begin where those of the whole level do.
+            first = (xy.min(0) - MARGIN).clip(0).astype(int) // STRIDE * STRIDE
+            last = (xy.max(0) + MARGIN).astype(int)
             gray = level.gray[first[1] : last[1], first[0] : last[0]].clone()
             around.append(Level(level.index, level.scale, gray))
             places.append((xy - first).astype(np.float32))
