@@ -8,8 +8,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
+from helpers import photo, save
 from PIL import Image
 
+from benchmarks.descriptors import look_up, make_piece, of_weights, summary
 from benchmarks.pictures import shows_something, shows_the_same
 from benchmarks.regions.funnel import lost
 from benchmarks.regions.measures import false_alarms, recall, threshold
@@ -219,3 +222,18 @@ def test_drawings_of_a_series_show_the_same_where_they_do_not_differ(
     for name, one in (("one", image), ("other", change(image))):
         Image.fromarray(one).save(tmp_path / f"{name}.png")
     assert shows_the_same(tmp_path / "one.png", tmp_path / "other.png", box) == expected
+
+
+def test_patches_of_a_piece_find_their_own_place_by_descriptors_that_tell_and_not_by_chance(tmp_path: Path) -> None:
+    names = ("coffee", "chelsea", "rocket", "astronaut", "brick")
+    references = [save(photo(name), tmp_path / f"{name}.png") for name in names[:-1]]
+    host = save(photo(names[-1]), tmp_path / "host.png")
+    pieces = [make_piece(references, [host], [], 0.02, "plain", seed) for seed in range(4)]
+    numbers = list(range(len(references)))
+    told = look_up(of_weights(None), pieces, numbers, references)
+    drawn = torch.Generator().manual_seed(0)
+    chance = look_up(lambda _, xy: torch.randn(len(xy), 64, generator=drawn), pieces, numbers, references)
+    assert [one.have for one in told] == [one.have for one in chance]
+    assert all(one.nearest <= one.near <= one.have for one in told)
+    assert summary(told)["among the nearest"] > 0.3
+    assert summary(chance)["among the nearest"] < 0.1
