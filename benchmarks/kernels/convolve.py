@@ -1,4 +1,4 @@
-"""convolve: the layers of the descriptor network, on bytes."""
+"""convolve: the layers of a descriptor network, on bytes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from localmatch.kernels.convolve import BACKENDS
 
 
 def cases(small: bool) -> Iterator[Case]:
-    """The layers at the finest level of a 512 x 512 image: inputs, outputs, side, stride."""
+    """The layers of localmatch-v2 at the finest level of a 512 x 512 image: inputs, outputs, side, stride."""
     layers = [(16, 24, 512, 1), (24, 48, 512, 2), (48, 64, 256, 1), (64, 64, 256, 1)]
     for inputs, outputs, side, stride in [(16, 24, 40, 1)] if small else layers:
         generator = torch.Generator().manual_seed(0)

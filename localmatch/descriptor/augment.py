@@ -29,7 +29,7 @@ ROTATION, LOG2_SCALE, PERSPECTIVE, SHIFT = math.radians(22), 0.35, 0.04, 6.0
 JITTER = 0.7
 """Standard deviation, in level pixels, of the error put on corresponding places, as a corner detector would."""
 
-HOSTED, PIECE, PIECE_SHIFT = 0.75, (36, 170), 43.2
+HOSTED, PIECE, PIECE_SHIFT = 0.75, (32, 170), 43.2
 """Share of second views that are a piece in a host; the least and longest side of pieces, and the widest range of their
 middles, in level pixels."""
 
@@ -48,6 +48,9 @@ FEATHER = (1.0, 6.0)
 PEAK_RADIUS, PEAK_WEIGHT = 4, 60.0
 """Corners whose response is the highest within so many level pixels are drawn so much more often: patches have them for
 centres."""
+
+HIDDEN = 0.65
+"""Places of which more is of another image do not correspond."""
 
 EDGE = 14
 """Corresponding places stay this far, in level pixels, from the edges of both views."""
@@ -164,7 +167,7 @@ def _visible(xy: Tensor, covered: Tensor) -> Tensor:
     inside = ((xy > EDGE) & (xy < VIEW - EDGE)).all(-1)
     pixel = xy.clamp(0, VIEW - 1).long()
     under = covered[:, 0].flatten(1).gather(1, pixel[..., 1] * VIEW + pixel[..., 0])
-    return inside & (under < 0.65)
+    return inside & (under < HIDDEN)
 
 
 def cut_window(image: Pixels, rng: Random) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
