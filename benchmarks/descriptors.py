@@ -143,13 +143,11 @@ def make_piece(
     copy = query.copies[0]
     levels = pyramid(query.image)
     patches = find_patches(levels, QUERY_SPACING, QUERY_BUDGET, QUERY_CONTRAST)
-    x, y = patches.xy.astype(int).T
-    height, width = copy.mask.shape
-    inside = copy.mask[y.clip(0, height - 1), x.clip(0, width - 1)]
+    inside = copy.shows(patches.xy)
     patches = Patches(patches.xy[inside], patches.level[inside], patches.saliency[inside])
     around, places = [], []
     for level in levels:
-        xy = patches.xy[patches.level == level.index] / level.scale
+        xy = _on_level(patches, level)
         if len(xy):
             # Cells of the network's map begin where those of the whole level do.
             first = (xy.min(0) - MARGIN).clip(0).astype(int) // STRIDE * STRIDE
@@ -168,7 +166,7 @@ def look_up(
     for number in track(searched, "describing references", console=console):
         levels = pyramid(load(references[number]))
         patches = find_patches(levels, REFERENCE_SPACING, REFERENCE_BUDGET)
-        rows += [describe(one.gray, _on_level(patches, one)) for one in levels]
+        rows += [describe(one.gray, torch.from_numpy(_on_level(patches, one).astype(np.float32))) for one in levels]
         table.append(patches)
     starts = np.cumsum([0, *map(len, table)])
     every = torch.cat(rows)
@@ -188,9 +186,9 @@ def look_up(
     return found
 
 
-def _on_level(patches: Patches, level: Level) -> Tensor:
+def _on_level(patches: Patches, level: Level) -> NDArray[np.float64]:
     """Patches of a level in its pixels."""
-    return torch.from_numpy((patches.xy[patches.level == level.index] / level.scale).astype(np.float32))
+    return np.asarray(patches.xy[patches.level == level.index] / level.scale)
 
 
 def _right(piece: Piece, own: Patches) -> NDArray[np.bool_]:

@@ -142,10 +142,7 @@ def _has_neighbours(copy: Copy, neighbours: Neighbours) -> bool:
     here = neighbours.reference == copy.reference
     xy, level = neighbours.query_xy[here], neighbours.query_level[here]
     off = np.linalg.norm(project(copy.affine, xy) - neighbours.reference_xy[here], axis=1) / scale_of(copy.affine)
-    x, y = xy.astype(int).T
-    height, width = copy.mask.shape
-    inside = copy.mask[y.clip(0, height - 1), x.clip(0, width - 1)]
-    return bool((inside & (off < NEAR + NEAR_LEVEL * 2 ** (level / 2))).any())
+    return bool((copy.shows(xy) & (off < NEAR + NEAR_LEVEL * 2 ** (level / 2))).any())
 
 
 def _has_map(copy: Copy, alignments: Iterable[Alignment]) -> bool:

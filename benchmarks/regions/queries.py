@@ -63,6 +63,12 @@ class Copy:
     mask: NDArray[np.bool_]
     affine: Affine
 
+    def shows(self, xy: NDArray[np.floating]) -> NDArray[np.bool_]:
+        """Whether query positions (N, 2) are on what can be seen of it: (N,)."""
+        x, y = xy.astype(int).T
+        height, width = self.mask.shape
+        return np.asarray(self.mask[y.clip(0, height - 1), x.clip(0, width - 1)])
+
 
 @dataclass(frozen=True)
 class Query:
